@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The hand-over record of one file (DESIGN §6) as bytes: two slots of 4 KiB, each with a checksum.
+ * The valid slot with the higher generation (then the higher sequence) counts; a writer overwrites
+ * the other one, so a torn write loses the newer record only, never both. This module encodes,
+ * decodes and judges; reading and writing the file is fs/record_file's.
+ *
+ * Slot layout, little-endian, offsets in bytes:
+ *
+ *     0  magic "MIGFSREC"            8
+ *     8  version                     4   1
+ *    12  slot length                 4   4096
+ *    16  checksum                   16   XXH3-128 (canonical form) of the slot with these 16 zero
+ *    32  sequence                    8   raised by each write, whichever slot
+ *    40  generation                  8   raised by each hand-over of a writing owner
+ *    48  state                       4   enum record_state
+ *    52  reserved                    4   0
+ *    56  inode number                8
+ *    64  file handle hash            8   XXH3-64 of type and bytes, 0 where the store gives none
+ *    72  birth time, ns              8   since 1970, 0 where the store gives none
+ *    80  time of writing, ns         8   CLOCK_REALTIME of the writer
+ *    88  length, bytes               8   of the file, when written
+ *    96  ctime, ns                   8   of the file, when written
+ *   104  host: machine id           16
+ *   120  host: boot id              16
+ *   136  host: mount instance        8   drawn at mount: two mounts on one host are two hosts
+ *   144  host name                  64   for people; NUL-padded
+ *   208  digest count                4   0 (digests of written extents come with verification)
+ *   212  zero to the end
+ */
+#ifndef MIGFS_CACHE_RECORD_H
+#define MIGFS_CACHE_RECORD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define RECORD_SLOT_BYTES 4096
+#define RECORD_SLOTS 2
+#define RECORD_FILE_BYTES (RECORD_SLOT_BYTES * RECORD_SLOTS)
+#define RECORD_VERSION 1
+#define RECORD_HOST_NAME_BYTES 64
+
+enum record_state {
+    RECORD_OWNED = 1,    /* `host` owns the file for writing, or died owning it */
+    RECORD_RELEASED = 2, /* `host` was the last owner and handed it over */
+};
+
+struct record_host {
+    uint8_t machine_id[16];
+    uint8_t boot_id[16];
+    uint64_t instance;
+    char name[RECORD_HOST_NAME_BYTES]; /* always NUL-terminated */
+};
+
+/* Which file a record speaks of; 0 means not known and matches anything but in `ino`. */
+struct record_identity {
+    uint64_t ino;
+    uint64_t handle_hash;
+    int64_t birth_ns;
+};
+
+struct record {
+    uint64_t sequence;
+    uint64_t generation;
+    enum record_state state;
+    struct record_identity identity;
+    struct record_host host;
+    int64_t time_ns;
+    uint64_t length_bytes;
+    int64_t ctime_ns;
+};
+
+/* What a record file is worth. Only RECORD_VALID gives a record. */
+enum record_verdict {
+    RECORD_VALID,
+    RECORD_MISSING, /* empty, or nothing but zeroes */
+    RECORD_TORN,    /* too short or too long, bad magic, length, checksum or field in every slot */
+    RECORD_FUTURE,  /* a slot is whole but of a version that this code does not know */
+    RECORD_ALIEN,   /* valid, but of another file */
+};
+
+/* Encodes one slot; `slot` has RECORD_SLOT_BYTES. Cannot fail; the name is cut to fit. */
+void record_encode(const struct record *record, uint8_t *slot);
+
+/*
+ * Judges a whole record file of `size` bytes against the file that it should speak of. On
+ * RECORD_VALID fills *record and *slot_index (0 or 1: the slot that counts). A future-version slot
+ * beside a valid one is RECORD_FUTURE: somebody newer has been here. Reads no byte beyond `size`,
+ * whatever the bytes are. `record` and `slot_index` are untouched on any other verdict.
+ */
+enum record_verdict record_decode(const uint8_t *file, size_t size,
+                                  const struct record_identity *identity, struct record *record,
+                                  unsigned *slot_index);
+
+/* Whether the two are one mount on one boot of one machine. The name does not count. */
+bool record_same_host(const struct record_host *a, const struct record_host *b);
+
+/* "valid", "missing", "torn", … for the log. */
+const char *record_verdict_name(enum record_verdict verdict);
+
+/* XXH3-64 of a file handle's type and bytes, never 0. */
+uint64_t record_handle_hash(int32_t type, const void *bytes, size_t size);
+
+#endif
