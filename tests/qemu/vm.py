@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Virtual machines: one unmodified QEMU process each, its disks, and the guest's serial line.
+
+A Serial outlives the processes: all QEMUs that run one guest in turn write to the same pipe, so the
+guest's output is one stream across migrations.
+"""
+import dataclasses
+import json
+import os
+import re
+import socket
+import subprocess
+import threading
+
+from qmp import Qmp, QmpClosed, QmpError  # noqa: F401 (QmpError for our callers)
+
+QEMU = "qemu-system-x86_64"
+KERNEL_COMMAND_LINE = ("console=ttyS0 quiet panic=-1 tsc=unstable mitigations=off nokaslr "
+                       "random.trust_cpu=on")
+
+
+@dataclasses.dataclass(frozen=True)
+class Disk:
+    """A disk image as a VMM gets it. `options` go to its file node (auto-read-only, locking)."""
+    name: str
+    format: str = "raw"
+    cache: str = "none"
+    backing: str = None
+    share_rw: bool = False
+    options: dict = dataclasses.field(default_factory=dict)
+
+    def arguments(self, directory, index):
+        cache = {"direct": self.cache == "none", "no-flush": False}
+        nodes = [{"driver": "file", "filename": f"{directory}/{self.name}", "cache": cache,
+                  "node-name": f"file{index}", "discard": "unmap", **self.options}]
+        image = {"driver": self.format, "file": f"file{index}", "cache": cache, "discard": "unmap",
+                 "node-name": f"disk{index}"}
+        if self.backing:
+            nodes.append({"driver": "file", "filename": f"{directory}/{self.backing}", "cache": cache,
+                          "node-name": f"backing-file{index}", "read-only": True})
+            nodes.append({"driver": "raw", "file": f"backing-file{index}", "read-only": True,
+                          "node-name": f"backing{index}"})
+            image["backing"] = f"backing{index}"
+        nodes.append(image)
+        arguments = []
+        for node in nodes:
+            arguments += ["-blockdev", json.dumps(node)]
+        share = "on" if self.share_rw else "off"
+        return arguments + ["-device", f"virtio-blk-pci,drive=disk{index},id=device{index},"
+                                       f"share-rw={share}"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Counts:
+    ok: int
+    stale: int
+    wrong: int
+    error: int
+    seq: int
+    passes: int
+
+    PATTERN = re.compile(r"guest ok (\d+) stale (\d+) wrong (\d+) error (\d+) seq (\d+) pass (\d+)$")
+
+    @classmethod
+    def parse(cls, line):
+        match = cls.PATTERN.match(line)
+        return cls(*map(int, match.groups())) if match else None
+
+    @property
+    def bad(self):
+        return self.stale + self.wrong + self.error
+
+
+class Serial:
+    """The guest's serial line: read by a thread, so that QEMU never waits for us."""
+
+    def __init__(self, on_counts=lambda counts: None):
+        self.read_end, self.write_end = os.pipe()
+        self.lines = []
+        self.counts = None
+        self.on_counts = on_counts
+        self.changed = threading.Condition()
+        self.thread = threading.Thread(target=self._read, daemon=True)
+        self.thread.start()
+
+    def _read(self):
+        with open(self.read_end, errors="replace") as stream:
+            for line in stream:
+                self._append(line.rstrip())
+
+    def _append(self, line):
+        counts = Counts.parse(line)
+        with self.changed:
+            self.lines.append(line)
+            self.counts = counts or self.counts
+            self.changed.notify_all()
+        if counts:
+            self.on_counts(counts)
+
+    def wait_counts(self, satisfied, timeout=60):
+        """Waits until a report of the guest satisfies the condition; returns that report."""
+        with self.changed:
+            if not self.changed.wait_for(lambda: self.counts and satisfied(self.counts), timeout):
+                raise TimeoutError("the guest did not get there; its last words:\n"
+                                   + "\n".join(self.lines[-8:]))
+            return self.counts
+
+    def wait_passes(self, passes=2, timeout=60):
+        """Waits until the guest has checked all its disks from now on, or met an error."""
+        start = self.wait_counts(lambda counts: True, timeout)
+        return self.wait_counts(lambda counts: counts.passes >= start.passes + passes
+                                or counts.error > start.error, timeout)
+
+    def mismatches(self):
+        with self.changed:
+            return [line for line in self.lines if re.match("guest (mismatch|error)", line)]
+
+    def close(self):
+        os.close(self.write_end)
+
+
+class Vm:
+    """A QEMU process. Use as a context manager, or call kill()."""
+
+    def __init__(self, bed, directory, disks, *, boot=None, serial=None, incoming=False, timeout=60):
+        """directory: where this host sees the images. boot: (kernel, initramfs); None for a machine
+        whose processor never starts (`-S`)."""
+        self.bed = bed
+        self.log_path = bed.unique("qemu-log")
+        self.migration_path = bed.unique("migrate")
+        ours, theirs = socket.socketpair()
+        arguments = [QEMU, "-accel", "tcg", "-machine", "q35", "-cpu", "max",
+                     "-smp", "1", "-m", "128" if boot else "32", "-nodefaults", "-no-user-config",
+                     "-display", "none", "-no-reboot",
+                     "-chardev", f"socket,id=qmp,fd={theirs.fileno()}", "-mon", "qmp,mode=control",
+                     "-chardev", "stdio,id=serial,signal=off", "-serial", "chardev:serial"]
+        for index, disk in enumerate(disks):
+            arguments += disk.arguments(directory, index)
+        if boot:
+            arguments += ["-kernel", str(boot[0]), "-initrd", str(boot[1]),
+                          "-append", KERNEL_COMMAND_LINE]
+        else:
+            arguments += ["-S"]
+        if incoming:
+            arguments += ["-incoming", "defer"]
+        with open(self.log_path, "wb") as log:
+            self.process = bed.spawn(
+                arguments, stdin=subprocess.DEVNULL, stderr=log, pass_fds=(theirs.fileno(),),
+                stdout=serial.write_end if serial else subprocess.DEVNULL)
+        theirs.close()
+        self.socket = ours
+        try:
+            self.qmp = Qmp(ours, timeout)
+            self.qmp.command("migrate-set-capabilities",
+                             capabilities=[{"capability": "events", "state": True}])
+        except (QmpClosed, TimeoutError) as error:
+            self.kill()
+            raise VmFailed(f"QEMU did not start: {self.log()}") from error
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.kill()
+
+    def log(self):
+        """What QEMU said on stderr."""
+        with open(self.log_path, errors="replace") as log:
+            return log.read().strip()
+
+    def io(self, command, disk=0):
+        """Runs a qemu-io command on a disk as the guest's device would; returns its output."""
+        return self.qmp.hmp(f'qemu-io -d device{disk} "{command}"').strip()
+
+    def write(self, pattern, offset, length, disk=0):
+        self._io_succeeds(f"write -P {pattern} {offset} {length}", disk)
+
+    def flush(self, disk=0):
+        self._io_succeeds("flush", disk)
+
+    def reads(self, pattern, offset, length, disk=0):
+        """Does this VM see the pattern there?"""
+        output = self.io(f"read -P {pattern} {offset} {length}", disk)
+        return "verification failed" not in output and re.search(r"^read \d+", output) is not None
+
+    def writes(self, pattern, offset, length, disk=0):
+        """Does a write go through?"""
+        return "failed" not in self.io(f"write -P {pattern} {offset} {length}", disk) and \
+            "failed" not in self.io("flush", disk)
+
+    def _io_succeeds(self, command, disk):
+        output = self.io(command, disk)
+        if "failed" in output or "rror" in output:
+            raise VmFailed(f"{command}: {output}")
+
+    def status(self):
+        return self.qmp.command("query-status")["status"]
+
+    def stop(self):
+        self.qmp.command("stop")
+
+    def quit(self):
+        """Ends the process as `virsh destroy` does with a live one, and waits for its end."""
+        try:
+            self.qmp.command("quit")
+        except QmpClosed:
+            pass
+        self.process.wait(60)
+        self.kill()
+
+    def kill(self):
+        """SIGKILL, and wait until it is gone."""
+        self.process.kill()
+        self.process.wait()
+        self.socket.close()
+        if self.process in self.bed.processes:
+            self.bed.processes.remove(self.process)
+
+
+class VmFailed(Exception):
+    """QEMU did not do what it was asked; the text is QEMU's own."""
