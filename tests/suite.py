@@ -43,9 +43,12 @@ def run(build, results, choices, full):
     pathlib.Path(results).parent.mkdir(parents=True, exist_ok=True)
     pattern = "^(" + "|".join(re.escape(name) for name in names) + ")$"
     processors = subprocess.run(["nproc"], capture_output=True, text=True, check=True).stdout.strip()
-    return subprocess.run(["ctest", "--test-dir", build, "-R", pattern, "-j", processors,
-                           "--output-on-failure", "--no-tests=error",
-                           "--output-junit", str(pathlib.Path(results).absolute())]).returncode
+    status = subprocess.run(["ctest", "--test-dir", build, "-R", pattern, "-j", processors,
+                             "--output-on-failure", "--no-tests=error",
+                             "--output-junit", str(pathlib.Path(results).absolute())]).returncode
+    if not pathlib.Path(results).exists():
+        note_failure(results, f"ctest in {build} (exit {status})")
+    return status
 
 
 def note_failure(results, name):
