@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "handoff.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+
+/* The order of each kind; the numbers are those of DESIGN §2. Ended by DONE. */
+#define MOST_STEPS 10
+
+static const enum handoff_step orders[][MOST_STEPS] = {
+    [HANDOFF_ACQUIRE] =
+        {
+            HANDOFF_STEP_LOCK,         /* 1 */
+            HANDOFF_STEP_TEST,         /* 2 */
+            HANDOFF_STEP_DROP,         /* 3 */
+            HANDOFF_STEP_READ_RECORD,  /* 4 */
+            HANDOFF_STEP_INVALIDATE,   /* 5 */
+                                       /* 6 VERIFY: digests in the record, compared here */
+            HANDOFF_STEP_WRITE_RECORD, /* 7 */
+            HANDOFF_STEP_ANSWER,
+            HANDOFF_DONE,
+        },
+    [HANDOFF_SHARE] =
+        {
+            HANDOFF_STEP_LOCK,
+            HANDOFF_STEP_DROP,
+            HANDOFF_STEP_READ_RECORD,
+            HANDOFF_STEP_INVALIDATE,
+            HANDOFF_STEP_ANSWER,
+            HANDOFF_DONE,
+        },
+    [HANDOFF_LOCK] =
+        {
+            HANDOFF_STEP_LOCK,
+            HANDOFF_STEP_INVALIDATE,
+            HANDOFF_STEP_ANSWER,
+            HANDOFF_DONE,
+        },
+    [HANDOFF_QUIET_LOCK] =
+        {
+            HANDOFF_STEP_LOCK,
+            HANDOFF_STEP_ANSWER,
+            HANDOFF_DONE,
+        },
+    [HANDOFF_RELEASE] =
+        {
+            HANDOFF_STEP_FLUSH,        /* 1 */
+            HANDOFF_STEP_DRAIN,        /* 2, the gate closes before it */
+            HANDOFF_STEP_SYNC,         /* 3 */
+            HANDOFF_STEP_WRITE_RECORD, /* 4 */
+            HANDOFF_STEP_INVALIDATE,   /* 5 */
+            HANDOFF_STEP_UNLOCK,       /* 6 */
+            HANDOFF_STEP_ANSWER,
+            HANDOFF_DONE,
+        },
+    [HANDOFF_DOWNGRADE] =
+        {
+            HANDOFF_STEP_FLUSH,
+            HANDOFF_STEP_SYNC,
+            HANDOFF_STEP_INVALIDATE,
+            HANDOFF_STEP_UNLOCK,
+            HANDOFF_STEP_ANSWER,
+            HANDOFF_DONE,
+        },
+    [HANDOFF_DEMOTE] =
+        {
+            HANDOFF_STEP_FLUSH,
+            HANDOFF_STEP_SYNC,
+            HANDOFF_STEP_UNLOCK,
+            HANDOFF_STEP_ANSWER,
+            HANDOFF_DONE,
+        },
+    [HANDOFF_UNLOCK] =
+        {
+            HANDOFF_STEP_FLUSH,
+            HANDOFF_STEP_UNLOCK,
+            HANDOFF_STEP_ANSWER,
+            HANDOFF_DONE,
+        },
+    [HANDOFF_QUIET_UNLOCK] =
+        {
+            HANDOFF_STEP_UNLOCK,
+            HANDOFF_STEP_ANSWER,
+            HANDOFF_DONE,
+        },
+};
+
+/* Taking back an acquire that failed after LOCK, and a release that failed after its record. */
+static const enum handoff_step acquire_undo[] = {
+    HANDOFF_STEP_WRITE_RECORD,
+    HANDOFF_STEP_UNLOCK,
+    HANDOFF_STEP_ANSWER,
+    HANDOFF_DONE,
+};
+static const enum handoff_step release_undo[] = {
+    HANDOFF_STEP_WRITE_RECORD,
+    HANDOFF_STEP_ANSWER,
+    HANDOFF_DONE,
+};
+
+static bool takes_locks(enum handoff_kind kind)
+{
+    return kind <= HANDOFF_QUIET_LOCK;
+}
+
+/* Nothing may be cached while one of these is under way. */
+static enum owner_transition transition_of(enum handoff_kind kind)
+{
+    switch (kind) {
+    case HANDOFF_ACQUIRE:
+    case HANDOFF_SHARE:
+        return OWNER_ACQUIRING;
+    case HANDOFF_RELEASE:
+    case HANDOFF_DOWNGRADE:
+        return OWNER_RELEASING;
+    default:
+        return OWNER_SETTLED;
+    }
+}
+
+enum handoff_kind handoff_kind_of(const struct owner *owner, enum claim before, enum claim after,
+                                  bool unlocking)
+{
+    const bool acquired = owner->standing == OWNER_ACQUIRED;
+    const bool shares = owner->standing == OWNER_SHARES;
+
+    if (after >= CLAIM_OWNER_READING) {
+        if (acquired && before == CLAIM_OWNER_WRITING && after == CLAIM_OWNER_READING)
+            return HANDOFF_DEMOTE;
+        if (unlocking)
+            return acquired ? HANDOFF_QUIET_UNLOCK : HANDOFF_UNLOCK;
+        if (acquired && (after == CLAIM_OWNER_READING || before == CLAIM_OWNER_WRITING))
+            return HANDOFF_QUIET_LOCK;
+        return HANDOFF_ACQUIRE;
+    }
+    if (after == CLAIM_SHARED) {
+        if (shares)
+            return unlocking ? HANDOFF_QUIET_UNLOCK : HANDOFF_QUIET_LOCK;
+        return unlocking ? HANDOFF_DOWNGRADE : HANDOFF_SHARE;
+    }
+    if (unlocking)
+        return acquired || shares ? HANDOFF_RELEASE : HANDOFF_UNLOCK;
+    return HANDOFF_LOCK;
+}
+
+static const enum handoff_step *order_of(const struct handoff *handoff)
+{
+    if (!handoff->undoing)
+        return orders[handoff->plan.kind];
+    return takes_locks(handoff->plan.kind) ? acquire_undo : release_undo;
+}
+
+static bool applies(const struct handoff *handoff, enum handoff_step step)
+{
+    const struct handoff_plan *plan = &handoff->plan;
+
+    switch (step) {
+    case HANDOFF_STEP_TEST:
+        return plan->tests;
+    case HANDOFF_STEP_DROP:
+        return plan->drops_below;
+    case HANDOFF_STEP_READ_RECORD:
+        return plan->keeps_record;
+    case HANDOFF_STEP_WRITE_RECORD:
+        return plan->keeps_record && plan->writes;
+    case HANDOFF_STEP_ANSWER:
+        return plan->has_caller;
+    default:
+        return true;
+    }
+}
+
+/* An acquire owns, a release hands over; either one taken back does the opposite. */
+static void enter_record(struct handoff *handoff, const struct owner *owner)
+{
+    const bool taking = takes_locks(handoff->plan.kind);
+
+    handoff->record_state = taking != handoff->undoing ? RECORD_OWNED : RECORD_RELEASED;
+    if (!handoff->undoing)
+        handoff->generation = owner->generation + (taking ? 1 : 0);
+}
+
+/* What holds from the moment that a step begins, before anybody carries it out. */
+static void enter(struct handoff *handoff, struct owner *owner, enum handoff_step step)
+{
+    switch (step) {
+    case HANDOFF_STEP_DRAIN: /* CLOSE_GATE */
+        owner->gate_closed = true;
+        break;
+    case HANDOFF_STEP_INVALIDATE:
+        owner->epoch++;
+        break;
+    case HANDOFF_STEP_WRITE_RECORD:
+        enter_record(handoff, owner);
+        break;
+    default:
+        break;
+    }
+}
+
+/* The transition is over: what stands now. */
+static void settle(struct handoff *handoff, struct owner *owner)
+{
+    owner->transition = OWNER_SETTLED;
+    owner->gate_closed = false;
+    if (handoff->answer != 0 || handoff->contested || handoff->undoing)
+        return;
+
+    switch (handoff->plan.kind) {
+    case HANDOFF_ACQUIRE:
+        owner->standing = OWNER_ACQUIRED;
+        owner->writing = handoff->plan.writes;
+        owner->contested = false;
+        owner->foreign_owner = false;
+        break;
+    case HANDOFF_SHARE:
+    case HANDOFF_DOWNGRADE:
+        owner->standing = OWNER_SHARES;
+        break;
+    default:
+        break;
+    }
+}
+
+/*
+ * The hand-over is a fact before its bytes go, and whether or not they go well: what the other
+ * host may do from then on is not ours to know. A reader hands nothing over.
+ */
+static void hand_over(struct owner *owner)
+{
+    owner->standing = owner->writing ? OWNER_HANDED_OVER : OWNER_NEVER;
+    owner->writing = false;
+    owner->recorded = false;
+}
+
+static enum handoff_step advance(struct handoff *handoff, struct owner *owner)
+{
+    const enum handoff_step *order = order_of(handoff);
+
+    while (order[handoff->position] != HANDOFF_DONE && !applies(handoff, order[handoff->position]))
+        handoff->position++;
+
+    handoff->step = order[handoff->position];
+    if (handoff->step == HANDOFF_STEP_UNLOCK && handoff->plan.kind == HANDOFF_RELEASE)
+        hand_over(owner);
+    if (handoff->step == HANDOFF_STEP_ANSWER || handoff->step == HANDOFF_DONE)
+        settle(handoff, owner);
+    enter(handoff, owner, handoff->step);
+    return handoff->step;
+}
+
+static enum handoff_step next(struct handoff *handoff, struct owner *owner)
+{
+    handoff->position++;
+    return advance(handoff, owner);
+}
+
+/* Goes to `step` of the present order, which has it. */
+static enum handoff_step jump(struct handoff *handoff, struct owner *owner, enum handoff_step step)
+{
+    const enum handoff_step *order = order_of(handoff);
+
+    handoff->position = 0;
+    while (order[handoff->position] != step)
+        handoff->position++;
+    return advance(handoff, owner);
+}
+
+enum handoff_step handoff_begin(struct handoff *handoff, struct owner *owner,
+                                const struct handoff_plan *plan)
+{
+    *handoff = (struct handoff){ .plan = *plan };
+    if (plan->kind == HANDOFF_RELEASE || plan->kind == HANDOFF_DOWNGRADE)
+        handoff->plan.writes = owner->writing && owner->recorded;
+    owner->transition = transition_of(plan->kind);
+    if (plan->kind == HANDOFF_UNLOCK)
+        owner->contested = false;
+    return advance(handoff, owner);
+}
+
+static enum handoff_step undo(struct handoff *handoff, struct owner *owner, int error,
+                              bool record_may_be_written)
+{
+    handoff->answer = error;
+    handoff->undoing = true;
+    handoff->position = record_may_be_written ? 0 : 1;
+    return advance(handoff, owner);
+}
+
+/* Taking: a failure gives the bytes back, and the caller is told. */
+static enum handoff_step taking_failed(struct handoff *handoff, struct owner *owner, int error)
+{
+    const bool wrote_record = handoff->step == HANDOFF_STEP_WRITE_RECORD;
+
+    if (handoff->step == HANDOFF_STEP_LOCK && error != -ETIMEDOUT) {
+        handoff->answer = error; /* nothing was taken */
+        return jump(handoff, owner, HANDOFF_STEP_ANSWER);
+    }
+    if (wrote_record && error != -ETIMEDOUT && !handoff->plan.record_is_required)
+        return next(handoff, owner); /* said by who wrote it: an image is never blocked by it */
+    return undo(handoff, owner, error, wrote_record);
+}
+
+/* Giving: with a caller to tell, the bytes stay; without one they go, and the record stays. */
+static enum handoff_step giving_failed(struct handoff *handoff, struct owner *owner, int error)
+{
+    const bool expired = error == -ETIMEDOUT;
+
+    switch (handoff->step) {
+    case HANDOFF_STEP_FLUSH:
+    case HANDOFF_STEP_DRAIN:
+    case HANDOFF_STEP_SYNC:
+        if (!handoff->plan.has_caller) {
+            handoff->plan.writes = false; /* the record stays at `owner` */
+            return next(handoff, owner);
+        }
+        return undo(handoff, owner, error, false);
+    case HANDOFF_STEP_WRITE_RECORD:
+    case HANDOFF_STEP_INVALIDATE:
+        if (expired && handoff->plan.has_caller)
+            return undo(handoff, owner, error, true);
+        return next(handoff, owner); /* the locks decide, not the record */
+    default: /* UNLOCK: handed over for us, whatever became of the bytes */
+        handoff->answer = error;
+        return next(handoff, owner);
+    }
+}
+
+static enum handoff_step test_conflicts(struct handoff *handoff, struct owner *owner)
+{
+    owner->contested = true;
+    if (handoff->plan.conflict_is_error)
+        return undo(handoff, owner, -ETIMEDOUT, false);
+    handoff->contested = true;
+    return jump(handoff, owner, HANDOFF_STEP_ANSWER);
+}
+
+static void note_success(struct handoff *handoff, struct owner *owner)
+{
+    if (handoff->step != HANDOFF_STEP_WRITE_RECORD)
+        return;
+    owner->generation = handoff->generation;
+    owner->recorded = handoff->record_state == RECORD_OWNED;
+}
+
+enum handoff_step handoff_next(struct handoff *handoff, struct owner *owner,
+                               const struct handoff_outcome *outcome)
+{
+    const int error = outcome->expired ? -ETIMEDOUT : outcome->error;
+
+    if (error == 0)
+        note_success(handoff, owner);
+    if (handoff->step == HANDOFF_STEP_ANSWER || handoff->undoing)
+        return next(handoff, owner);
+    if (error != 0)
+        return takes_locks(handoff->plan.kind) ? taking_failed(handoff, owner, error)
+                                               : giving_failed(handoff, owner, error);
+    if (outcome->conflict)
+        return test_conflicts(handoff, owner);
+    return next(handoff, owner);
+}
+
+bool handoff_test_waits(const struct handoff *handoff, const struct owner *owner)
+{
+    return handoff->plan.has_caller && !owner->contested;
+}
+
+const char *handoff_step_name(enum handoff_step step)
+{
+    static const char *const names[] = {
+        [HANDOFF_STEP_LOCK] = "LOCK",
+        [HANDOFF_STEP_TEST] = "TEST",
+        [HANDOFF_STEP_DROP] = "DROP",
+        [HANDOFF_STEP_READ_RECORD] = "READ_RECORD",
+        [HANDOFF_STEP_INVALIDATE] = "INVALIDATE",
+        [HANDOFF_STEP_WRITE_RECORD] = "WRITE_RECORD",
+        [HANDOFF_STEP_FLUSH] = "FLUSH",
+        [HANDOFF_STEP_DRAIN] = "DRAIN",
+        [HANDOFF_STEP_SYNC] = "SYNC",
+        [HANDOFF_STEP_UNLOCK] = "UNLOCK",
+        [HANDOFF_STEP_ANSWER] = "ANSWER",
+        [HANDOFF_DONE] = "DONE",
+    };
+    return names[step];
+}
+
+const char *handoff_kind_name(enum handoff_kind kind)
+{
+    static const char *const names[] = {
+        [HANDOFF_ACQUIRE] = "acquire",       [HANDOFF_SHARE] = "share",
+        [HANDOFF_LOCK] = "lock",             [HANDOFF_QUIET_LOCK] = "quiet lock",
+        [HANDOFF_RELEASE] = "release",       [HANDOFF_DOWNGRADE] = "downgrade",
+        [HANDOFF_DEMOTE] = "demote",         [HANDOFF_UNLOCK] = "unlock",
+        [HANDOFF_QUIET_UNLOCK] = "quiet unlock",
+    };
+    return names[kind];
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * One mount: what every request handler is given back by libfuse. Made before the session, freed
+ * after it; the tables hold plain data and numbers, so that a daemon started anew can rebuild them.
+ *
+ * Lock order of the whole program, outermost first; each is held for a few instructions, and none
+ * across a reply, a notification or a call below unless its own comment says so:
+ *
+ *     inode_table.lock → inode.mutex → lock_table.mutex → transition pool, timers, events
+ */
+#ifndef MIGFS_FS_CONTEXT_H
+#define MIGFS_FS_CONTEXT_H
+
+#include "cache/record.h"
+#include "options.h"
+
+#include <fuse_lowlevel.h>
+
+struct context {
+    struct options options;
+    struct fuse_session *session;
+    int source_fd; /* SOURCE, O_PATH | O_DIRECTORY; opened before the mount covers anything */
+    struct record_host host;
+    struct inode_table *inodes;
+    struct handle_table *handles;
+    struct lock_table *locks;
+    struct record_directory *records;
+    struct transitions *transitions;
+    struct events *events;
+    bool passthrough; /* negotiated with the kernel */
+};
+
+static inline struct context *context_of(fuse_req_t req)
+{
+    return fuse_req_userdata(req);
+}
+
+/*
+ * Builds the tables for `context->options` and `source_fd`. 0, or a negative errno after a line in
+ * the log, with all undone. Starts no thread: context_start does, once the session is mounted and
+ * the daemon is in its final process.
+ */
+int context_init(struct context *context);
+int context_start(struct context *context);
+
+/* Ends the threads and frees all. Takes a half-built context. The options stay the caller's. */
+void context_deinit(struct context *context);
+
+/*
+ * Releases every inode that this mount owns, side by side, and waits for the end of it or the
+ * deadline; logs each image that is still open. Returns how many files are open.
+ */
+unsigned context_release_all(struct context *context);
+
+#endif

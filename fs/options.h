@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The command line and the mount options: parsed once, by one function, into plain data. Knows
+ * nothing of what the options do. migfs(8) is the reference.
+ */
+#ifndef MIGFS_FS_OPTIONS_H
+#define MIGFS_FS_OPTIONS_H
+
+#include "cache/owner.h"
+#include "cache/profile.h"
+
+#include <stdbool.h>
+
+enum io_mode {
+    IO_DAEMON,
+    IO_PASSTHROUGH,
+};
+
+enum standby_mode {
+    STANDBY_DIRECT, /* reads of a standby inode leave no page in the kernel */
+    STANDBY_CACHED, /* they may; one drop an inode follows at the acquire */
+};
+
+enum record_mode {
+    RECORD_ON,
+    RECORD_REQUIRE,
+    RECORD_OFF,
+};
+
+struct options {
+    char *source;         /* as given; owned */
+    char *mountpoint;     /* as given; owned */
+    char *kernel_options; /* for fuse_session_new's -o: fsname=, subtype=, allow_other, ro, …; owned */
+    bool foreground;      /* -f, or -d */
+    bool debug;           /* -d: libfuse prints every request */
+    bool show_help;
+    bool show_version;
+    bool read_only;
+    enum io_mode io;
+    enum profile profile;
+    enum fence fence;
+    enum standby_mode standby;
+    enum record_mode record;
+    unsigned deadline_ms; /* 100 … 600000 */
+    unsigned workers;     /* threads that serve requests, 2 … 256 */
+    bool coherence;
+};
+
+/*
+ * Fills *options from the command line. 0, or -EINVAL after one line on standard error that names
+ * the argument and the mend; what was filled is to be freed by options_deinit either way.
+ */
+int options_parse(int argc, char **argv, struct options *options);
+void options_deinit(struct options *options);
+
+void options_print_help(void);
+void options_print_version(void);
+
+#endif
