@@ -1,0 +1,656 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "lock.h"
+
+#include "handle.h"
+#include "thread.h"
+#include "writeback.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <time.h>
+#include <unistd.h>
+
+/*
+ * A close sends its release after it returned: a lock of a holder that is gone may be met for a
+ * moment, which NFS does not show. So a conflict is looked at again before it is told.
+ */
+#define CONFLICT_LOOKS 5
+#define CONFLICT_PAUSE_NS 1000000
+
+#define LOCK_SIGNAL SIGUSR1
+
+/* One range that an owner holds, and the handle that it was taken through. [start, end], inclusive.
+ */
+struct held {
+    off_t start;
+    off_t end;
+    short type;
+    struct handle *handle;
+};
+
+/* All fields but `fd` while references are held: the inode's lock. */
+struct lock_owner {
+    struct lock_owner *next;
+    uint64_t id;
+    pid_t pid;
+    int fd;         /* its description at the store; -1 after its locks were lost */
+    unsigned users; /* lock calls under way */
+    struct held *held;
+    size_t count;
+    size_t room;
+    struct handle *flock_handle; /* holds a flock through this one, or NULL */
+};
+
+/* Owners -------------------------------------------------------------------------------------- */
+
+static int open_description(const struct inode *inode)
+{
+    const int fd = open(inode_path(inode).text, O_RDWR | O_CLOEXEC);
+
+    return fd >= 0 ? fd : open(inode_path(inode).text, O_RDONLY | O_CLOEXEC);
+}
+
+static struct lock_owner *owner_find(const struct inode *inode, uint64_t id)
+{
+    struct lock_owner *owner = inode->lock_owners;
+
+    while (owner && owner->id != id)
+        owner = owner->next;
+    return owner;
+}
+
+/* Finds or makes it and counts a user. NULL with errno set. */
+static struct lock_owner *owner_use(struct inode *inode, uint64_t id, pid_t pid)
+{
+    struct lock_owner *owner = owner_find(inode, id);
+
+    if (!owner) {
+        owner = calloc(1, sizeof(*owner));
+        if (!owner) {
+            errno = ENOMEM;
+            return NULL;
+        }
+        owner->id = id;
+        owner->fd = -1;
+        owner->next = inode->lock_owners;
+        inode->lock_owners = owner;
+    }
+    owner->pid = pid;
+    owner->users++;
+    if (owner->fd < 0)
+        owner->fd = open_description(inode);
+    return owner;
+}
+
+/* Ends one use; the last one of an owner without locks ends the owner. */
+static void owner_unuse(struct inode *inode, struct lock_owner *owner)
+{
+    if (--owner->users > 0 || owner->count > 0 || owner->flock_handle)
+        return;
+    struct lock_owner **link = &inode->lock_owners;
+
+    while (*link != owner)
+        link = &(*link)->next;
+    *link = owner->next;
+    if (owner->fd >= 0)
+        close(owner->fd);
+    free(owner->held);
+    free(owner);
+}
+
+/* Ranges -------------------------------------------------------------------------------------- */
+
+static off_t range_end(const struct flock *lock)
+{
+    return lock->l_len == 0 ? INT64_MAX : lock->l_start + lock->l_len - 1;
+}
+
+static struct flock range_flock(short type, off_t start, off_t end)
+{
+    return (struct flock){.l_type = type,
+                          .l_whence = SEEK_SET,
+                          .l_start = start,
+                          .l_len = end == INT64_MAX ? 0 : end - start + 1};
+}
+
+static int held_reserve(struct lock_owner *owner)
+{
+    if (owner->count + 2 <= owner->room)
+        return 0;
+    const size_t room = owner->room * 2 + 8;
+    struct held *held = realloc(owner->held, room * sizeof(*held));
+
+    if (!held)
+        return ENOMEM;
+    owner->held = held;
+    owner->room = room;
+    return 0;
+}
+
+/* [start, end] is held as `type` through `handle` from now on, whatever was there. Has room for 2.
+ */
+static void held_set(struct lock_owner *owner, struct held range)
+{
+    size_t kept = 0;
+    struct held tail = {.type = F_UNLCK};
+
+    for (size_t i = 0; i < owner->count; i++) {
+        const struct held old = owner->held[i];
+
+        if (old.end < range.start || old.start > range.end) {
+            owner->held[kept++] = old;
+            continue;
+        }
+        if (old.end > range.end) {
+            tail = old;
+            tail.start = range.end + 1;
+        }
+        if (old.start < range.start) {
+            owner->held[kept] = old;
+            owner->held[kept++].end = range.start - 1;
+        }
+    }
+    owner->count = kept;
+    if (tail.type != F_UNLCK)
+        owner->held[owner->count++] = tail;
+    if (range.type != F_UNLCK)
+        owner->held[owner->count++] = range;
+}
+
+static bool handle_holds(const struct inode *inode, const struct handle *handle)
+{
+    for (const struct lock_owner *owner = inode->lock_owners; owner; owner = owner->next) {
+        if (owner->flock_handle == handle)
+            return true;
+        for (size_t i = 0; i < owner->count; i++)
+            if (owner->held[i].handle == handle)
+                return true;
+    }
+    return false;
+}
+
+/* An unlock of everything on a handle that lost its lock: its writes land again (as on NFS). */
+static void handle_forgive(const struct inode *inode, struct handle *handle)
+{
+    if (handle->lock_lost && !handle->relocked && !handle_holds(inode, handle))
+        handle->lock_lost = false;
+}
+
+/* Dropping ------------------------------------------------------------------------------------ */
+
+static void unlock_range(const struct lock_owner *owner, off_t start, off_t end)
+{
+    struct flock lock = range_flock(F_UNLCK, start, end);
+
+    /* An unlock of a valid range fails with ENOLCK at most, and what is left goes with the close.
+     */
+    if (owner->fd >= 0)
+        (void)fcntl(owner->fd, F_OFD_SETLK, &lock);
+}
+
+void lock_release_owner(struct mount *mount, struct inode *inode, uint64_t id)
+{
+    pthread_mutex_lock(&inode->lock);
+    struct lock_owner *owner = owner_find(inode, id);
+
+    if (owner && owner->count > 0) {
+        owner->users++;
+        unlock_range(owner, 0, INT64_MAX);
+        mount->counters.unlocks++;
+        owner->count = 0;
+        owner_unuse(inode, owner);
+    }
+    pthread_mutex_unlock(&inode->lock);
+}
+
+static void owner_drop_handle(struct lock_owner *owner, const struct handle *handle)
+{
+    for (size_t i = owner->count; i-- > 0;)
+        if (owner->held[i].handle == handle) {
+            unlock_range(owner, owner->held[i].start, owner->held[i].end);
+            owner->held[i] = owner->held[--owner->count];
+        }
+    if (owner->flock_handle == handle) {
+        if (owner->fd >= 0)
+            (void)flock(owner->fd, LOCK_UN); /* cannot fail on a descriptor of ours */
+        owner->flock_handle = NULL;
+    }
+}
+
+void lock_release_handle(struct mount *mount, struct handle *handle)
+{
+    struct inode *inode = handle->inode;
+
+    (void)mount;
+    pthread_mutex_lock(&inode->lock);
+    for (struct lock_owner *owner = inode->lock_owners, *next; owner; owner = next) {
+        next = owner->next;
+        owner->users++;
+        owner_drop_handle(owner, handle);
+        owner_unuse(inode, owner);
+    }
+    pthread_mutex_unlock(&inode->lock);
+}
+
+void lock_lose_all(struct mount *mount, struct inode *inode)
+{
+    pthread_mutex_lock(&inode->lock);
+    bool lost = false;
+
+    for (struct lock_owner *owner = inode->lock_owners; owner; owner = owner->next) {
+        for (size_t i = 0; i < owner->count; i++)
+            owner->held[i].handle->lock_lost = true;
+        if (owner->flock_handle)
+            owner->flock_handle->lock_lost = true;
+        if (owner->count > 0 || owner->flock_handle) {
+            lost = true;
+            mount->counters.locks_lost++;
+        }
+        unlock_range(owner, 0, INT64_MAX);
+        if (owner->fd >= 0)
+            (void)flock(owner->fd, LOCK_UN); /* cannot fail on a descriptor of ours */
+    }
+    /* What was written under the lock is refused now, and its fsync will say so. */
+    if (lost && inode->dirty.count > 0) {
+        extent_clear(&inode->dirty);
+        inode->write_error = EIO;
+        inode->write_errors++;
+    }
+    pthread_mutex_unlock(&inode->lock);
+}
+
+/* One lock request, on a thread of its own ---------------------------------------------------- */
+
+struct request {
+    fuse_req_t req;
+    struct mount *mount;
+    struct inode *inode;
+    struct handle *handle;
+    struct lock_owner *owner;
+    struct flock lock;
+    int flock_operation; /* LOCK_SH or LOCK_EX; 0: a byte range */
+    bool sleep;
+};
+
+/* Who waits for a lock, and may be interrupted. Shared by the waiting and the waking thread. */
+struct waiter {
+    pthread_mutex_t lock;
+    pthread_t thread;
+    bool done;
+    bool interrupted;
+    atomic_uint references;
+};
+
+static void waiter_put(struct waiter *waiter)
+{
+    if (atomic_fetch_sub(&waiter->references, 1) != 1)
+        return;
+    pthread_mutex_destroy(&waiter->lock);
+    free(waiter);
+}
+
+/* A signal that comes just before the wait begins is lost: it is sent until the wait has ended. */
+static void *wake_run(void *argument)
+{
+    struct waiter *waiter = argument;
+    const struct timespec pause = {.tv_nsec = 1000000};
+
+    for (bool done = false; !done; nanosleep(&pause, NULL)) {
+        pthread_mutex_lock(&waiter->lock);
+        done = waiter->done;
+        if (!done)
+            pthread_kill(waiter->thread, LOCK_SIGNAL);
+        pthread_mutex_unlock(&waiter->lock);
+    }
+    waiter_put(waiter);
+    return NULL;
+}
+
+static void on_interrupt(fuse_req_t req, void *argument)
+{
+    struct waiter *waiter = argument;
+
+    (void)req;
+    pthread_mutex_lock(&waiter->lock);
+    const bool first = !waiter->interrupted;
+
+    waiter->interrupted = true;
+    pthread_mutex_unlock(&waiter->lock);
+    if (!first)
+        return;
+    atomic_fetch_add(&waiter->references, 1);
+    if (thread_start(wake_run, waiter) != 0)
+        waiter_put(waiter);
+}
+
+static bool waiter_interrupted(struct waiter *waiter)
+{
+    pthread_mutex_lock(&waiter->lock);
+    const bool interrupted = waiter->interrupted;
+
+    pthread_mutex_unlock(&waiter->lock);
+    return interrupted;
+}
+
+static int lock_once(struct request *request, bool sleep)
+{
+    const int fd = request->owner->fd;
+
+    if (request->flock_operation)
+        return flock(fd, request->flock_operation | (sleep ? 0 : LOCK_NB)) < 0 ? errno : 0;
+    struct flock lock = request->lock;
+
+    return fcntl(fd, sleep ? F_OFD_SETLKW : F_OFD_SETLK, &lock) < 0 ? errno : 0;
+}
+
+static int lock_wait(struct request *request)
+{
+    struct waiter *waiter = calloc(1, sizeof(*waiter));
+    int err = EINTR;
+
+    if (!waiter)
+        return ENOLCK;
+    pthread_mutex_init(&waiter->lock, NULL);
+    waiter->thread = pthread_self();
+    waiter->references = 1;
+    fuse_req_interrupt_func(request->req, on_interrupt, waiter);
+    while (err == EINTR && !waiter_interrupted(waiter))
+        err = lock_once(request, true);
+    fuse_req_interrupt_func(request->req, NULL, NULL);
+    pthread_mutex_lock(&waiter->lock);
+    waiter->done = true;
+    pthread_mutex_unlock(&waiter->lock);
+    waiter_put(waiter);
+    return err;
+}
+
+static int lock_take(struct request *request)
+{
+    const struct timespec pause = {.tv_nsec = CONFLICT_PAUSE_NS};
+    int err = lock_once(request, false);
+
+    if (err == EAGAIN && request->sleep)
+        return lock_wait(request);
+    for (int look = 0; err == EAGAIN && look < CONFLICT_LOOKS; look++) {
+        nanosleep(&pause, NULL);
+        err = lock_once(request, false);
+    }
+    return err;
+}
+
+/* With the inode's lock held: the lock is granted. */
+static void lock_record(struct request *request)
+{
+    struct lock_owner *owner = request->owner;
+
+    if (request->handle->lock_lost)
+        request->handle->relocked = true;
+    if (request->flock_operation)
+        owner->flock_handle = request->handle;
+    else
+        held_set(owner, (struct held){.start = request->lock.l_start,
+                                      .end = range_end(&request->lock),
+                                      .type = request->lock.l_type,
+                                      .handle = request->handle});
+}
+
+static int lock_serve(struct request *request)
+{
+    struct inode *inode = request->inode;
+    int err = fault_enter(request->mount, request->req, OP_LOCK);
+
+    if (err)
+        return err;
+    pthread_mutex_lock(&inode->lock);
+    err = request->owner->fd < 0 ? ENOLCK : held_reserve(request->owner);
+    pthread_mutex_unlock(&inode->lock);
+    if (!err)
+        err = lock_take(request);
+    if (err) {
+        request->mount->counters.lock_conflicts += err == EAGAIN;
+        return err;
+    }
+    pthread_mutex_lock(&inode->lock);
+    lock_record(request);
+    pthread_mutex_unlock(&inode->lock);
+    request->mount->counters.locks++;
+    /* As the NFS client does on any lock: what was cached before it is worth nothing. */
+    writeback_drop(request->mount, inode);
+    return 0;
+}
+
+static void request_end(struct request *request, int err)
+{
+    struct inode *inode = request->inode;
+
+    pthread_mutex_lock(&inode->lock);
+    owner_unuse(inode, request->owner);
+    pthread_mutex_unlock(&inode->lock);
+    fuse_reply_err(request->req, err);
+    inode_put(inode);
+    free(request);
+}
+
+static void *request_run(void *argument)
+{
+    struct request *request = argument;
+
+    request_end(request, lock_serve(request));
+    return NULL;
+}
+
+static void lock_start(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
+                       struct request wanted)
+{
+    struct mount *mount = mount_of(req);
+    struct inode *inode = inode_of(&mount->inodes, ino);
+    struct request *request = malloc(sizeof(*request));
+
+    if (!request) {
+        fuse_reply_err(req, ENOMEM);
+        return;
+    }
+    *request = wanted;
+    request->req = req;
+    request->mount = mount;
+    request->inode = inode;
+    request->handle = handle_of(fi);
+    pthread_mutex_lock(&inode->lock);
+    request->handle->closing = false;
+    request->owner = owner_use(inode, fi->lock_owner, fuse_req_ctx(req)->pid);
+    pthread_mutex_unlock(&inode->lock);
+    if (!request->owner) {
+        fuse_reply_err(req, errno);
+        free(request);
+        return;
+    }
+    inode_get(inode);
+    const int err = thread_start(request_run, request);
+
+    if (err)
+        request_end(request, err == EAGAIN ? ENOLCK : err);
+}
+
+/* Unlock: notifies nobody, so the serving thread does it. */
+static int unlock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
+                  const struct flock *lock)
+{
+    struct mount *mount = mount_of(req);
+    struct inode *inode = inode_of(&mount->inodes, ino);
+    struct handle *handle = handle_of(fi);
+    int err = fault_enter(mount, req, OP_UNLOCK);
+
+    if (err)
+        return err;
+    pthread_mutex_lock(&inode->lock);
+    handle->closing = false;
+    writeback_flush(mount, inode);
+    struct lock_owner *owner = owner_find(inode, fi->lock_owner);
+
+    if (owner) {
+        owner->users++;
+        if (!lock) {
+            owner_drop_handle(owner, owner->flock_handle);
+        } else {
+            err = held_reserve(owner);
+            if (!err) {
+                unlock_range(owner, lock->l_start, range_end(lock));
+                held_set(
+                    owner,
+                    (struct held){.start = lock->l_start, .end = range_end(lock), .type = F_UNLCK});
+            }
+        }
+        owner_unuse(inode, owner);
+    }
+    handle_forgive(inode, handle);
+    pthread_mutex_unlock(&inode->lock);
+    mount->counters.unlocks++;
+    return err;
+}
+
+static void op_setlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock,
+                     int sleep)
+{
+    struct flock wanted = range_flock(lock->l_type, lock->l_start, range_end(lock));
+
+    if (inode_of(&mount_of(req)->inodes, ino)->type == 0)
+        fuse_reply_err(req, ENOLCK);
+    else if (lock->l_type == F_UNLCK)
+        fuse_reply_err(req, unlock(req, ino, fi, &wanted));
+    else
+        lock_start(req, ino, fi, (struct request){.lock = wanted, .sleep = sleep});
+}
+
+static void op_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, int operation)
+{
+    const int kind = operation & ~LOCK_NB;
+
+    if (inode_of(&mount_of(req)->inodes, ino)->type == 0)
+        fuse_reply_err(req, ENOLCK);
+    else if (kind == LOCK_UN)
+        fuse_reply_err(req, unlock(req, ino, fi, NULL));
+    else
+        lock_start(req, ino, fi,
+                   (struct request){.flock_operation = kind, .sleep = !(operation & LOCK_NB)});
+}
+
+/* Test ---------------------------------------------------------------------------------------- */
+
+/* As the NFS client: a conflict on this host is told first, and hides what others hold. */
+static bool test_here(const struct inode *inode, uint64_t id, struct flock *lock)
+{
+    for (const struct lock_owner *owner = inode->lock_owners; owner; owner = owner->next)
+        for (size_t i = 0; owner->id != id && i < owner->count; i++) {
+            const struct held *held = &owner->held[i];
+
+            if (held->end < lock->l_start || held->start > range_end(lock))
+                continue;
+            if (held->type == F_RDLCK && lock->l_type == F_RDLCK)
+                continue;
+            *lock = range_flock(held->type, held->start, held->end);
+            lock->l_pid = owner->pid;
+            return true;
+        }
+    return false;
+}
+
+static int test_store(int fd, struct flock *lock)
+{
+    struct flock found = *lock;
+
+    found.l_pid = 0;
+    if (fcntl(fd, F_OFD_GETLK, &found) < 0)
+        return errno;
+    if (found.l_type == F_UNLCK) {
+        lock->l_type = F_UNLCK;
+        return 0;
+    }
+    *lock = found;
+    lock->l_pid = 0; /* nobody on this host */
+    return 0;
+}
+
+static void *test_run(void *argument)
+{
+    struct request *request = argument;
+    struct inode *inode = request->inode;
+    const struct timespec pause = {.tv_nsec = CONFLICT_PAUSE_NS};
+    struct flock found = request->lock;
+    int err = fault_enter(request->mount, request->req, OP_GETLK);
+
+    for (int look = 0; !err && look <= CONFLICT_LOOKS; look++) {
+        if (look > 0)
+            nanosleep(&pause, NULL);
+        found = request->lock;
+        pthread_mutex_lock(&inode->lock);
+        if (!test_here(inode, request->owner->id, &found))
+            err = request->owner->fd < 0 ? ENOLCK : test_store(request->owner->fd, &found);
+        pthread_mutex_unlock(&inode->lock);
+        if (found.l_type == F_UNLCK)
+            break;
+    }
+    pthread_mutex_lock(&inode->lock);
+    owner_unuse(inode, request->owner);
+    pthread_mutex_unlock(&inode->lock);
+    request->mount->counters.lock_tests++;
+    if (err)
+        fuse_reply_err(request->req, err);
+    else
+        fuse_reply_lock(request->req, &found);
+    inode_put(inode);
+    free(request);
+    return NULL;
+}
+
+static void op_getlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock)
+{
+    struct mount *mount = mount_of(req);
+    struct inode *inode = inode_of(&mount->inodes, ino);
+    struct request *request = inode->type == 0 ? NULL : malloc(sizeof(*request));
+
+    if (!request) {
+        fuse_reply_err(req, inode->type == 0 ? ENOLCK : ENOMEM);
+        return;
+    }
+    *request =
+        (struct request){.req = req, .mount = mount, .inode = inode, .handle = handle_of(fi)};
+    request->lock = range_flock(lock->l_type, lock->l_start, range_end(lock));
+    pthread_mutex_lock(&inode->lock);
+    request->owner = owner_use(inode, fi->lock_owner, fuse_req_ctx(req)->pid);
+    pthread_mutex_unlock(&inode->lock);
+    int err = request->owner ? 0 : errno;
+
+    if (!err) {
+        inode_get(inode);
+        err = thread_start(test_run, request);
+        if (!err)
+            return;
+        request_end(request, err);
+        return;
+    }
+    fuse_reply_err(req, err);
+    free(request);
+}
+
+static void on_signal(int number)
+{
+    (void)number;
+}
+
+void lock_init(void)
+{
+    const struct sigaction action = {.sa_handler = on_signal};
+
+    sigaction(LOCK_SIGNAL, &action, NULL);
+}
+
+void lock_operations(struct fuse_lowlevel_ops *operations)
+{
+    operations->getlk = op_getlk;
+    operations->setlk = op_setlk;
+    operations->flock = op_flock;
+}
