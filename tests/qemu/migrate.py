@@ -28,10 +28,19 @@ def listen(destination):
     destination.qmp.command("migrate-incoming", uri=f"unix:{destination.migration_path}")
 
 
-def start(source, destination, **parameters):
-    """Starts a migration; wait for its end with `wait`."""
+def capability(machines, *names, on=True):
+    """Switches migration capabilities, in all machines named."""
+    for machine in machines:
+        machine.qmp.command("migrate-set-capabilities", capabilities=[
+            {"capability": name, "state": on} for name in names])
+
+
+def start(source, destination, max_bandwidth=1 << 40):
+    """Starts a migration; wait for its end with `wait`. max_bandwidth: bytes a second; 1 makes it
+    stay where it is."""
     listen(destination)
-    source.qmp.command("migrate-set-parameters", max_bandwidth=1 << 40, **parameters)
+    source.qmp.events.clear()  # an earlier migration's end is not this one's
+    source.qmp.command("migrate-set-parameters", max_bandwidth=max_bandwidth)
     source.qmp.command("migrate", uri=f"unix:{destination.migration_path}")
 
 

@@ -25,7 +25,7 @@ class Qmp:
         self._receive(time.monotonic() + timeout)  # the greeting
         self.command("qmp_capabilities")
 
-    def command(self, name, timeout=None, **arguments):
+    def command(self, name, /, timeout=None, **arguments):
         """Runs a command; underscores in argument names stand for dashes. Returns its answer."""
         deadline = time.monotonic() + (timeout or self.timeout)
         message = {"execute": name}

@@ -12,11 +12,12 @@ import socket
 import subprocess
 import threading
 
-from qmp import Qmp, QmpClosed, QmpError  # noqa: F401 (QmpError for our callers)
+from qmp import Qmp, QmpClosed, QmpError
 
 QEMU = "qemu-system-x86_64"
 KERNEL_COMMAND_LINE = ("console=ttyS0 quiet panic=-1 tsc=unstable mitigations=off nokaslr "
                        "random.trust_cpu=on")
+END_OF_OUTPUT = b"help [command] -- help for one or all commands\r\n"  # what `help help` prints
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +26,8 @@ class Disk:
     name: str
     format: str = "raw"
     cache: str = "none"
-    backing: str = None
+    backing: str = None  # name of the backing file, opened read-only
+    backing_format: str = "raw"
     share_rw: bool = False
     options: dict = dataclasses.field(default_factory=dict)
 
@@ -38,7 +40,7 @@ class Disk:
         if self.backing:
             nodes.append({"driver": "file", "filename": f"{directory}/{self.backing}", "cache": cache,
                           "node-name": f"backing-file{index}", "read-only": True})
-            nodes.append({"driver": "raw", "file": f"backing-file{index}", "read-only": True,
+            nodes.append({"driver": self.backing_format, "file": f"backing-file{index}", "read-only": True,
                           "node-name": f"backing{index}"})
             image["backing"] = f"backing{index}"
         nodes.append(image)
@@ -122,23 +124,28 @@ class Serial:
 class Vm:
     """A QEMU process. Use as a context manager, or call kill()."""
 
-    def __init__(self, bed, directory, disks, *, boot=None, serial=None, incoming=False, timeout=60):
+    def __init__(self, bed, directory, disks, *, boot=None, serial=None, incoming=False, extra=(),
+                 timeout=60):
         """directory: where this host sees the images. boot: (kernel, initramfs); None for a machine
-        whose processor never starts (`-S`)."""
+        whose processor never starts (`-S`), and whose disks are used by io()."""
         self.bed = bed
+        self.extra = extra
         self.log_path = bed.unique("qemu-log")
         self.migration_path = bed.unique("migrate")
         ours, theirs = socket.socketpair()
+        # A terminal, because qemu-io prints to stdout, and that is line-buffered on a terminal only.
+        self.output, output = os.openpty()
         arguments = [QEMU, "-accel", "tcg", "-machine", "q35", "-cpu", "max",
                      "-smp", "1", "-m", "128" if boot else "32", "-nodefaults", "-no-user-config",
                      "-display", "none", "-no-reboot",
                      "-chardev", f"socket,id=qmp,fd={theirs.fileno()}", "-mon", "qmp,mode=control",
-                     "-chardev", "stdio,id=serial,signal=off", "-serial", "chardev:serial"]
+                     *extra]
         for index, disk in enumerate(disks):
             arguments += disk.arguments(directory, index)
         if boot:
             arguments += ["-kernel", str(boot[0]), "-initrd", str(boot[1]),
-                          "-append", KERNEL_COMMAND_LINE]
+                          "-append", KERNEL_COMMAND_LINE,
+                          "-chardev", "stdio,id=serial,signal=off", "-serial", "chardev:serial"]
         else:
             arguments += ["-S"]
         if incoming:
@@ -146,8 +153,9 @@ class Vm:
         with open(self.log_path, "wb") as log:
             self.process = bed.spawn(
                 arguments, stdin=subprocess.DEVNULL, stderr=log, pass_fds=(theirs.fileno(),),
-                stdout=serial.write_end if serial else subprocess.DEVNULL)
+                stdout=serial.write_end if serial else output)
         theirs.close()
+        os.close(output)
         self.socket = ours
         try:
             self.qmp = Qmp(ours, timeout)
@@ -169,29 +177,42 @@ class Vm:
             return log.read().strip()
 
     def io(self, command, disk=0):
-        """Runs a qemu-io command on a disk as the guest's device would; returns its output."""
-        return self.qmp.hmp(f'qemu-io -d device{disk} "{command}"').strip()
+        """Runs a qemu-io command on a disk as the guest's device would; returns what it printed."""
+        device = f"/machine/peripheral/device{disk}/virtio-backend"
+        for line in (command, "help help"):
+            refused = self.qmp.hmp(f'qemu-io -d {device} "{line}"')
+            if refused:
+                raise VmFailed(refused.strip())
+        printed = b""
+        while END_OF_OUTPUT not in printed:
+            printed += os.read(self.output, 65536)
+        return printed[:printed.index(END_OF_OUTPUT)].decode(errors="replace")
 
     def write(self, pattern, offset, length, disk=0):
-        self._io_succeeds(f"write -P {pattern} {offset} {length}", disk)
+        self.change(f"write -P {pattern} {offset} {length}", disk)
 
     def flush(self, disk=0):
-        self._io_succeeds("flush", disk)
+        self.change("flush", disk)
 
     def reads(self, pattern, offset, length, disk=0):
         """Does this VM see the pattern there?"""
         output = self.io(f"read -P {pattern} {offset} {length}", disk)
-        return "verification failed" not in output and re.search(r"^read \d+", output) is not None
+        return "verification failed" not in output and f"read {length}/{length} bytes" in output
 
     def writes(self, pattern, offset, length, disk=0):
         """Does a write go through?"""
-        return "failed" not in self.io(f"write -P {pattern} {offset} {length}", disk) and \
-            "failed" not in self.io("flush", disk)
+        try:
+            self.write(pattern, offset, length, disk)
+            self.flush(disk)
+            return True
+        except VmFailed:
+            return False
 
-    def _io_succeeds(self, command, disk):
+    def change(self, command, disk=0):
+        """Runs a qemu-io command that must succeed."""
         output = self.io(command, disk)
-        if "failed" in output or "rror" in output:
-            raise VmFailed(f"{command}: {output}")
+        if "fail" in output or "rror" in output:
+            raise VmFailed(f"{command}: {output.strip()}")
 
     def status(self):
         return self.qmp.command("query-status")["status"]
@@ -213,6 +234,9 @@ class Vm:
         self.process.kill()
         self.process.wait()
         self.socket.close()
+        if self.output is not None:
+            os.close(self.output)
+            self.output = None
         if self.process in self.bed.processes:
             self.bed.processes.remove(self.process)
 

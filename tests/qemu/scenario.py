@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Runs the scenarios of one theme over one stack.
+
+    THEME.py STACK [NAME]...        STACK: local, bare, bindfs, migfs
+
+A scenario is a function that takes a Pair (two hosts on one store) and raises when something is not
+as it must be. Over migfs every scenario must pass. Over bindfs, the control, each one whose
+`danger` is what migfs is for must fail: if it does not, it proves nothing. With other stacks what
+happens is only told.
+"""
+import contextlib
+import dataclasses
+import os
+import sys
+import typing
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+import hosts
+import migrate
+import testbed
+import vm
+
+CONTROL = "bindfs"
+JUDGED = (CONTROL, "migfs", "local")
+
+
+class Wrong(Exception):
+    """A host sees or does what it must not: the danger."""
+
+
+# What a host that believes stale data can run into.
+DANGERS = (Wrong, vm.VmFailed, vm.QmpError, vm.QmpClosed, migrate.MigrationFailed, TimeoutError)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scenario:
+    name: str
+    run: typing.Callable
+    danger: bool = True  # fails over the control
+
+
+class Pair:
+    """Two hosts on one store, and the machines and descriptors of one scenario on them."""
+
+    def __init__(self, bed, stack, options=""):
+        self.bed = bed
+        self.stack = stack
+        self.a, self.b = hosts.hosts_mount(bed, stack, options)
+        self.held = contextlib.ExitStack()
+        self.machines = []
+        self.images = 0
+
+    def image(self, size="64M", **disk):
+        """A new image, created on host A."""
+        self.images += 1
+        options = disk.pop("create", "")
+        disk = vm.Disk(name=f"image{self.images}.{disk.get('format', 'raw')}", **disk)
+        hosts.image_create(self.bed, self.a, disk.name, disk.format, size, disk.backing, options)
+        return disk
+
+    def start(self, host, *disks, **arguments):
+        """A QEMU on a host; ended with the scenario at the latest."""
+        machine = self.held.enter_context(vm.Vm(self.bed, host.directory, disks, **arguments))
+        self.machines.append(machine)
+        return machine
+
+    def read_before(self, host, *disks):
+        """The host reads the images and keeps them open, as other programs on it do."""
+        for disk in disks:
+            self.held.callback(os.close, migrate.host_reads_image(host.path(disk.name)))
+
+    def check_image(self, disk):
+        """The image is sound on the store itself; leaked clusters hurt nobody."""
+        if disk.format == "raw":
+            return
+        result = self.bed.run(["qemu-img", "check", "-U", os.path.join(self.a.store, disk.name)],
+                              expect=None)
+        expect(result.returncode in (0, 3), f"qemu-img check: {result.stdout}{result.stderr}")
+
+    def end(self):
+        """Ends the machines and closes the descriptors of the scenario."""
+        self.held.close()
+        self.held = contextlib.ExitStack()
+        self.machines = []
+
+    def words(self):
+        """What the machines of the scenario said."""
+        return " ".join(word for word in (machine.log() for machine in self.machines) if word)
+
+
+def expect(condition, message):
+    if not condition:
+        raise Wrong(message)
+
+
+def scenario_failure(scenario, pair):
+    """Runs a scenario; what went wrong, or None."""
+    try:
+        scenario.run(pair)
+        return None
+    except DANGERS as failure:
+        said = f"{failure}" or type(failure).__name__
+        words = pair.words()
+        return said if not words or words in said else f"{said} (QEMU: {words})"
+    finally:
+        pair.end()
+
+
+def scenario_judge(scenario, stack, failure):
+    """(as it must be?, what to print)"""
+    if stack not in JUDGED:
+        return True, failure or "right"
+    if stack == CONTROL and scenario.danger:
+        return failure is not None, failure or "right, so the scenario proves nothing"
+    return failure is None, failure or "right"
+
+
+def main(theme, scenarios, deadline_s=120, options=""):
+    """Runs a theme as the test program that it is."""
+    stack, chosen = sys.argv[1], sys.argv[2:]
+    testbed.require_root()
+    testbed.require_fuse()
+    testbed.require_tools("qemu-system-x86_64", "qemu-img")
+
+    def run():
+        bad = []
+        with testbed.Testbed(f"qemu-{theme}-{stack}", deadline_s) as bed:
+            pair = Pair(bed, stack, options)
+            for scenario in scenarios:
+                if chosen and scenario.name not in chosen:
+                    continue
+                right, said = scenario_judge(scenario, stack, scenario_failure(scenario, pair))
+                print(f"{'ok  ' if right else 'BAD '} {stack} {scenario.name}: {said}", flush=True)
+                bad += [] if right else [scenario.name]
+        testbed.check(not bad, f"over {stack}: " + ", ".join(bad))
+
+    testbed.main(run)
