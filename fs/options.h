@@ -47,8 +47,9 @@ struct options {
 };
 
 /*
- * Fills *options from the command line. 0, or -EINVAL after one line on standard error that names
- * the argument and the mend; what was filled is to be freed by options_deinit either way.
+ * Fills *options from the command line. 0, or after one line on standard error: -EINVAL (it names
+ * the argument and the mend) or -ENOMEM. What was filled is to be freed by options_deinit either
+ * way. With show_help or show_version the rest of the line was not looked at.
  */
 int options_parse(int argc, char **argv, struct options *options);
 void options_deinit(struct options *options);

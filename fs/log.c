@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "log.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <syslog.h>
+#include <unistd.h>
+
+/* With its newline shorter than PIPE_BUF: lines of several threads do not mix in a pipe. */
+#define LINE_BYTES 1024
+
+/* Written before any thread is started. */
+static bool log_to_syslog;
+
+static pthread_mutex_t stderr_mutex = PTHREAD_MUTEX_INITIALIZER;
+static unsigned long stderr_lost; /* lines; stderr_mutex */
+
+void log_open(bool foreground)
+{
+    log_to_syslog = !foreground;
+    if (log_to_syslog)
+        openlog("migfs", LOG_PID | LOG_NDELAY, LOG_DAEMON);
+    else
+        closelog();
+}
+
+/* A reader that has stopped reading must not stop the file system: the line is lost instead. */
+static bool stderr_writable(void)
+{
+    struct pollfd descriptor = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+    return poll(&descriptor, 1, 0) == 1 && (descriptor.revents & POLLOUT);
+}
+
+static void stderr_write(const char *text, size_t length)
+{
+    /* There is nobody left to tell of a standard error that cannot be written. */
+    if (write(STDERR_FILENO, text, length) < 0)
+        return;
+}
+
+static void stderr_line(char *line, size_t length)
+{
+    pthread_mutex_lock(&stderr_mutex);
+    if (!stderr_writable()) {
+        stderr_lost++;
+    } else {
+        if (stderr_lost > 0) {
+            char note[80];
+            int size = snprintf(note, sizeof(note), "migfs: %lu lines were not written here\n",
+                                stderr_lost);
+
+            stderr_write(note, (size_t)size);
+            stderr_lost = 0;
+        }
+        line[length] = '\n';
+        stderr_write(line, length + 1);
+    }
+    pthread_mutex_unlock(&stderr_mutex);
+}
+
+__attribute__((format(printf, 2, 0))) static void log_line(int priority, const char *format,
+                                                           va_list arguments)
+{
+    static const char prefix[] = "migfs: ";
+    char line[LINE_BYTES];
+    char *text = line + sizeof(prefix) - 1;
+
+    memcpy(line, prefix, sizeof(prefix));
+    /* Leaves room for the newline. */
+    vsnprintf(text, sizeof(line) - sizeof(prefix), format, arguments);
+    /* A file may be named so that it would begin a line of its own. */
+    for (char *c = text; *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 127)
+            *c = '?';
+    if (log_to_syslog)
+        syslog(priority, "%s", text);
+    else
+        stderr_line(line, strlen(line));
+}
+
+#define DEFINE_LOG(name, priority)                                                                 \
+    void name(const char *format, ...)                                                             \
+    {                                                                                              \
+        va_list arguments;                                                                         \
+                                                                                                   \
+        va_start(arguments, format);                                                               \
+        log_line(priority, format, arguments);                                                     \
+        va_end(arguments);                                                                         \
+    }
+
+DEFINE_LOG(log_error, LOG_ERR)
+DEFINE_LOG(log_warning, LOG_WARNING)
+DEFINE_LOG(log_notice, LOG_NOTICE)
+DEFINE_LOG(log_info, LOG_INFO)

@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "serve.h"
+
+#include "log.h"
+#include "operations.h"
+#include "paths.h"
+#include "signals.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define FUSE_DEVICE "/dev/fuse"
+
+/* The process -------------------------------------------------------------------------------- */
+
+/* The child writes one byte when it serves; its end of the pipe closes when it ends. */
+static int child_wait(pid_t child, int ready_fd)
+{
+    char byte;
+    int status;
+
+    if (TEMP_FAILURE_RETRY(read(ready_fd, &byte, 1)) == 1)
+        return SERVE_DONE;
+    if (TEMP_FAILURE_RETRY(waitpid(child, &status, 0)) < 0)
+        return SERVE_SYSTEM;
+    if (WIFEXITED(status))
+        return WEXITSTATUS(status);
+    log_error("ended by signal %d before it served", WTERMSIG(status));
+    return SERVE_SYSTEM;
+}
+
+int serve_detach(struct serve *serve)
+{
+    int ready[2];
+    pid_t child;
+
+    signals_block();
+    if (serve->context->options.foreground)
+        return SERVE_DONE;
+    if (pipe2(ready, O_CLOEXEC) < 0) {
+        log_error("cannot make a pipe: %s", strerror(errno));
+        return SERVE_SYSTEM;
+    }
+    child = fork();
+    if (child < 0) {
+        log_error("cannot start the daemon's process: %s", strerror(errno));
+        close(ready[0]);
+        close(ready[1]);
+        return SERVE_SYSTEM;
+    }
+    if (child > 0) {
+        close(ready[1]);
+        _exit(child_wait(child, ready[0]));
+    }
+    close(ready[0]);
+    serve->parent_fd = ready[1];
+    return SERVE_DONE;
+}
+
+/* Until now error lines went to the terminal that the command was given at. */
+static void parent_leave(struct serve *serve)
+{
+    int null_fd;
+
+    if (serve->parent_fd < 0)
+        return;
+    null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (null_fd >= 0) {
+        for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+            dup2(null_fd, fd);
+        close(null_fd);
+    }
+    log_open(false);
+    setsid();
+    if (chdir("/") < 0)
+        log_warning("cannot leave the directory that the command was given in: %s",
+                    strerror(errno));
+    if (write(serve->parent_fd, "", 1) < 0)
+        log_notice("the command that mounted this is gone already");
+    close(serve->parent_fd);
+    serve->parent_fd = -1;
+}
+
+/* The session -------------------------------------------------------------------------------- */
+
+static void fuse_log_line(enum fuse_log_level level, const char *format, va_list arguments)
+    __attribute__((format(printf, 2, 0)));
+
+/* libfuse's lines end in a newline and begin as they like. */
+static void fuse_log_line(enum fuse_log_level level, const char *format, va_list arguments)
+{
+    char text[512];
+
+    if (level >= FUSE_LOG_DEBUG) {
+        vfprintf(stderr, format, arguments);
+        return;
+    }
+    vsnprintf(text, sizeof(text), format, arguments);
+    text[strcspn(text, "\n")] = '\0';
+    if (level <= FUSE_LOG_ERR)
+        log_error("%s", text);
+    else
+        log_warning("%s", text);
+}
+
+/* Every open image costs a few descriptors; the default of 1,024 is the shell's, not the host's. */
+static void descriptors_raise(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+            log_warning("cannot raise the limit of open files: %s", strerror(errno));
+    }
+}
+
+static struct fuse_session *session_new(struct context *context)
+{
+    struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
+    struct fuse_session *session = NULL;
+
+    if (fuse_opt_add_arg(&args, "migfs") == 0 && fuse_opt_add_arg(&args, "-o") == 0 &&
+        fuse_opt_add_arg(&args, context->options.kernel_options) == 0 &&
+        (!context->options.debug || fuse_opt_add_arg(&args, "-d") == 0))
+        session = fuse_session_new(&args, &operations, sizeof(operations), context);
+    fuse_opt_free_args(&args);
+    return session;
+}
+
+/* What the combination of this store and these options does not give is said once, here. */
+static void limits_say(const struct options *options, const char *source_type)
+{
+    if (!options->coherence)
+        return;
+    if (options->io == IO_PASSTHROUGH)
+        log_warning("io=passthrough: a host that lost an image can still write to it; have such "
+                    "hosts fenced by other means");
+    else if (strcmp(source_type, "nfs") == 0)
+        log_warning("'%s' is NFS before version 4: its server does not stop the writes of a host "
+                    "that lost its locks; mount it with vers=4.2",
+                    options->source);
+}
+
+int serve_open(struct serve *serve)
+{
+    struct context *context = serve->context;
+    struct options *options = &context->options;
+    struct paths paths;
+    int error;
+
+    fuse_set_log_func(fuse_log_line);
+    error = paths_open(options->source, options->mountpoint, &paths);
+    if (error)
+        return error == -ENOMEM ? SERVE_SYSTEM : SERVE_MOUNT;
+    context->source_fd = paths.source_fd;
+    serve->mountpoint = paths.mountpoint;
+
+    if (options->io == IO_PASSTHROUGH && geteuid() != 0) {
+        log_error("io=passthrough needs root; mount as root, or with io=daemon");
+        return SERVE_MOUNT;
+    }
+    limits_say(options, paths.source_type);
+    descriptors_raise();
+    context->session = session_new(context);
+    return context->session ? SERVE_DONE : SERVE_SYSTEM;
+}
+
+/* fusermount3 opens it as the user, too. */
+static int device_check(void)
+{
+    int fd = open(FUSE_DEVICE, O_RDWR | O_CLOEXEC);
+
+    if (fd >= 0) {
+        close(fd);
+        return SERVE_DONE;
+    }
+    if (errno == EACCES || errno == EPERM)
+        log_error("cannot open " FUSE_DEVICE ": %s; it is to be open to all (mode 0666)",
+                  strerror(errno));
+    else
+        log_error("cannot open " FUSE_DEVICE ": %s; load the kernel's module: modprobe fuse",
+                  strerror(errno));
+    return SERVE_SYSTEM;
+}
+
+/*
+ * Serves the first request, which is INIT, before there are threads: whether the kernel agrees is
+ * known, and the mount usable, when this returns.
+ */
+static int session_initialise(struct context *context)
+{
+    struct fuse_buf request = {0};
+    int size;
+
+    do
+        size = fuse_session_receive_buf(context->session, &request);
+    while (size == -EINTR);
+    if (size > 0)
+        fuse_session_process_buf(context->session, &request);
+    free(request.mem);
+
+    if (size <= 0 || fuse_session_exited(context->session)) {
+        log_error("the kernel and migfs did not agree on a connection");
+        return SERVE_SYSTEM;
+    }
+    if (context->options.io == IO_PASSTHROUGH && !context->passthrough) {
+        log_error("io=passthrough is not offered by this kernel; it takes Linux 6.9 with "
+                  "CONFIG_FUSE_PASSTHROUGH, or mount with io=daemon");
+        return SERVE_MOUNT;
+    }
+    return SERVE_DONE;
+}
+
+int serve_mount(struct serve *serve)
+{
+    int status = device_check();
+
+    if (status)
+        return status;
+    if (fuse_session_mount(serve->context->session, serve->mountpoint) < 0) {
+        log_error("'%s' could not be mounted", serve->mountpoint);
+        return SERVE_MOUNT;
+    }
+    return session_initialise(serve->context);
+}
+
+/* The loop ----------------------------------------------------------------------------------- */
+
+static bool connection_ended(struct fuse_session *session)
+{
+    struct pollfd device = {.fd = fuse_session_fd(session)};
+
+    return poll(&device, 1, 0) == 1 && (device.revents & POLLERR);
+}
+
+static int loop_run(struct context *context)
+{
+    struct fuse_loop_config *config = fuse_loop_cfg_create();
+    int error;
+
+    if (!config)
+        return -ENOMEM;
+    /* A queue of its own for each thread, where the device may be opened again. */
+    fuse_loop_cfg_set_clone_fd(config, eaccess(FUSE_DEVICE, R_OK | W_OK) == 0);
+    fuse_loop_cfg_set_max_threads(config, context->options.workers);
+    fuse_loop_cfg_set_idle_threads(config, context->options.workers);
+    error = fuse_session_loop_mt(context->session, config);
+    fuse_loop_cfg_destroy(config);
+    return error;
+}
+
+int serve_run(struct serve *serve)
+{
+    struct context *context = serve->context;
+    struct signals signals = {.context = context, .mountpoint = serve->mountpoint};
+    int error = signals_start(&signals);
+
+    if (error) {
+        log_error("cannot start the thread for signals: %s", strerror(-error));
+        return SERVE_SYSTEM;
+    }
+    parent_leave(serve);
+    log_notice("serving '%s' at '%s'", context->options.source, serve->mountpoint);
+    error = loop_run(context);
+    signals_stop(&signals);
+
+    /* Notifications under way wait for answers that no thread would give now. */
+    if (!connection_ended(context->session))
+        umount2(serve->mountpoint, MNT_FORCE | MNT_DETACH | UMOUNT_NOFOLLOW);
+    if (error) {
+        log_error("serving '%s' ended: %s", serve->mountpoint, strerror(abs(error)));
+        return SERVE_SYSTEM;
+    }
+    log_notice("no longer serving '%s'", serve->mountpoint);
+    return SERVE_DONE;
+}
+
+void serve_close(struct serve *serve)
+{
+    struct context *context = serve->context;
+
+    if (context->session) {
+        fuse_session_unmount(context->session);
+        fuse_session_destroy(context->session);
+        context->session = NULL;
+    }
+    if (context->source_fd >= 0)
+        close(context->source_fd);
+    context->source_fd = -1;
+    free(serve->mountpoint);
+    serve->mountpoint = NULL;
+}
+
+/* INIT --------------------------------------------------------------------------------------- */
+
+/* Those that the kernel does not offer are done without. */
+static const uint64_t wanted[] = {
+    FUSE_CAP_ASYNC_READ,
+    FUSE_CAP_ASYNC_DIO,
+    FUSE_CAP_ATOMIC_O_TRUNC,
+    FUSE_CAP_DONT_MASK,
+    FUSE_CAP_EXPLICIT_INVAL_DATA,
+    FUSE_CAP_HANDLE_KILLPRIV_V2,
+    FUSE_CAP_IOCTL_DIR,
+    FUSE_CAP_PARALLEL_DIROPS,
+    FUSE_CAP_READDIRPLUS,
+    FUSE_CAP_READDIRPLUS_AUTO,
+    FUSE_CAP_DIRECT_IO_ALLOW_MMAP,
+};
+
+/* Some of them are libfuse's defaults. */
+static const uint64_t unwanted[] = {
+    FUSE_CAP_AUTO_INVAL_DATA, /* takes precedence of EXPLICIT_INVAL_DATA; a GETATTR a read */
+    FUSE_CAP_HANDLE_KILLPRIV, /* the kernel would not say when a set-id bit has to go */
+    FUSE_CAP_WRITEBACK_CACHE, /* what a guest has written must not wait in this host's cache */
+    FUSE_CAP_SPLICE_READ,     /* splice costs two to three times the speed */
+    FUSE_CAP_SPLICE_WRITE,       FUSE_CAP_SPLICE_MOVE,
+    FUSE_CAP_POSIX_ACL,       /* the backing file system judges */
+    FUSE_CAP_CACHE_SYMLINKS,  /* names are nobody's to own */
+    FUSE_CAP_NO_OPEN_SUPPORT, /* every open has to be seen */
+    FUSE_CAP_NO_OPENDIR_SUPPORT, FUSE_CAP_EXPORT_SUPPORT,
+    FUSE_CAP_POSIX_LOCKS, /* the kernel's own, unless asked for below */
+    FUSE_CAP_FLOCK_LOCKS,        FUSE_CAP_PASSTHROUGH,
+};
+
+void serve_init(void *userdata, struct fuse_conn_info *connection)
+{
+    struct context *context = userdata;
+
+    for (size_t i = 0; i < sizeof(unwanted) / sizeof(unwanted[0]); i++)
+        fuse_unset_feature_flag(connection, unwanted[i]);
+    for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
+        fuse_set_feature_flag(connection, wanted[i]);
+    if (context->options.coherence) {
+        fuse_set_feature_flag(connection, FUSE_CAP_POSIX_LOCKS);
+        fuse_set_feature_flag(connection, FUSE_CAP_FLOCK_LOCKS);
+    }
+    if (context->options.io == IO_PASSTHROUGH) {
+        context->passthrough = fuse_set_feature_flag(connection, FUSE_CAP_PASSTHROUGH);
+        /* SOURCE may lie on FUSE or an overlay itself. */
+        connection->max_backing_stack_depth = FUSE_BACKING_STACKED_OVER;
+    }
+    connection->max_write = 1 << 20;
+    connection->max_background = 128;
+    connection->congestion_threshold = 96;
+    connection->time_gran = 1;
+}
