@@ -124,11 +124,13 @@ enum handoff_kind handoff_kind_of(const struct owner *owner, enum claim before, 
 {
     const bool acquired = owner->standing == OWNER_ACQUIRED;
     const bool shares = owner->standing == OWNER_SHARES;
+    /* A read lock in the place of a write lock gives bytes back too. */
+    const bool giving = unlocking || after < before;
 
     if (after >= CLAIM_OWNER_READING) {
         if (acquired && before == CLAIM_OWNER_WRITING && after == CLAIM_OWNER_READING)
             return HANDOFF_DEMOTE;
-        if (unlocking)
+        if (giving)
             return acquired ? HANDOFF_QUIET_UNLOCK : HANDOFF_UNLOCK;
         if (acquired && (after == CLAIM_OWNER_READING || before == CLAIM_OWNER_WRITING))
             return HANDOFF_QUIET_LOCK;
@@ -136,10 +138,10 @@ enum handoff_kind handoff_kind_of(const struct owner *owner, enum claim before, 
     }
     if (after == CLAIM_SHARED) {
         if (shares)
-            return unlocking ? HANDOFF_QUIET_UNLOCK : HANDOFF_QUIET_LOCK;
-        return unlocking ? HANDOFF_DOWNGRADE : HANDOFF_SHARE;
+            return giving ? HANDOFF_QUIET_UNLOCK : HANDOFF_QUIET_LOCK;
+        return giving ? HANDOFF_DOWNGRADE : HANDOFF_SHARE;
     }
-    if (unlocking)
+    if (giving)
         return acquired || shares ? HANDOFF_RELEASE : HANDOFF_UNLOCK;
     return HANDOFF_LOCK;
 }
@@ -163,7 +165,7 @@ static bool applies(const struct handoff *handoff, enum handoff_step step)
     case HANDOFF_STEP_READ_RECORD:
         return plan->keeps_record;
     case HANDOFF_STEP_WRITE_RECORD:
-        return plan->keeps_record && plan->writes;
+        return plan->keeps_record && plan->writes && !handoff->contested;
     case HANDOFF_STEP_ANSWER:
         return plan->has_caller;
     default:
@@ -181,6 +183,36 @@ static void enter_record(struct handoff *handoff, const struct owner *owner)
         handoff->generation = owner->generation + (taking ? 1 : 0);
 }
 
+/* A latched fence takes a full acquire. */
+static void share(struct owner *owner)
+{
+    if (owner->standing != OWNER_LOST)
+        owner->standing = OWNER_SHARES;
+}
+
+/*
+ * A reader hands nothing over, unless its handles shall be stopped. `recorded` is the record's: it
+ * stays where that could not be written.
+ */
+static void hand_over(struct owner *owner, bool stops_handles)
+{
+    if (owner->standing != OWNER_LOST)
+        owner->standing = owner->writing || stops_handles ? OWNER_HANDED_OVER : OWNER_NEVER;
+    owner->writing = false;
+}
+
+/*
+ * What is given up is so before its bytes go, and whether or not they go well: what the other host
+ * may do from then on is not ours to know.
+ */
+static void enter_unlock(struct handoff *handoff, struct owner *owner)
+{
+    if (handoff->plan.kind == HANDOFF_RELEASE)
+        hand_over(owner, handoff->plan.stops_handles);
+    if (handoff->plan.kind == HANDOFF_DOWNGRADE)
+        share(owner);
+}
+
 /* What holds from the moment that a step begins, before anybody carries it out. */
 static void enter(struct handoff *handoff, struct owner *owner, enum handoff_step step)
 {
@@ -193,6 +225,9 @@ static void enter(struct handoff *handoff, struct owner *owner, enum handoff_ste
         break;
     case HANDOFF_STEP_WRITE_RECORD:
         enter_record(handoff, owner);
+        break;
+    case HANDOFF_STEP_UNLOCK:
+        enter_unlock(handoff, owner);
         break;
     default:
         break;
@@ -215,23 +250,11 @@ static void settle(struct handoff *handoff, struct owner *owner)
         owner->foreign_owner = false;
         break;
     case HANDOFF_SHARE:
-    case HANDOFF_DOWNGRADE:
-        owner->standing = OWNER_SHARES;
+        share(owner);
         break;
     default:
         break;
     }
-}
-
-/*
- * The hand-over is a fact before its bytes go, and whether or not they go well: what the other
- * host may do from then on is not ours to know. A reader hands nothing over.
- */
-static void hand_over(struct owner *owner)
-{
-    owner->standing = owner->writing ? OWNER_HANDED_OVER : OWNER_NEVER;
-    owner->writing = false;
-    owner->recorded = false;
 }
 
 static enum handoff_step advance(struct handoff *handoff, struct owner *owner)
@@ -242,8 +265,6 @@ static enum handoff_step advance(struct handoff *handoff, struct owner *owner)
         handoff->position++;
 
     handoff->step = order[handoff->position];
-    if (handoff->step == HANDOFF_STEP_UNLOCK && handoff->plan.kind == HANDOFF_RELEASE)
-        hand_over(owner);
     if (handoff->step == HANDOFF_STEP_ANSWER || handoff->step == HANDOFF_DONE)
         settle(handoff, owner);
     enter(handoff, owner, handoff->step);
@@ -267,15 +288,23 @@ static enum handoff_step jump(struct handoff *handoff, struct owner *owner, enum
     return advance(handoff, owner);
 }
 
+/* Who gives up what was contested asks anew another time: for its state this is a transition. */
+static void forget_contest(struct owner *owner)
+{
+    if (owner->contested)
+        owner->epoch++;
+    owner->contested = false;
+}
+
 enum handoff_step handoff_begin(struct handoff *handoff, struct owner *owner,
                                 const struct handoff_plan *plan)
 {
-    *handoff = (struct handoff){ .plan = *plan };
-    if (plan->kind == HANDOFF_RELEASE || plan->kind == HANDOFF_DOWNGRADE)
+    *handoff = (struct handoff){.plan = *plan};
+    if (plan->kind == HANDOFF_RELEASE)
         handoff->plan.writes = owner->writing && owner->recorded;
     owner->transition = transition_of(plan->kind);
-    if (plan->kind == HANDOFF_UNLOCK)
-        owner->contested = false;
+    if (!takes_locks(plan->kind))
+        forget_contest(owner);
     return advance(handoff, owner);
 }
 
@@ -291,51 +320,60 @@ static enum handoff_step undo(struct handoff *handoff, struct owner *owner, int 
 /* Taking: a failure gives the bytes back, and the caller is told. */
 static enum handoff_step taking_failed(struct handoff *handoff, struct owner *owner, int error)
 {
+    const bool expired = error == -ETIMEDOUT;
     const bool wrote_record = handoff->step == HANDOFF_STEP_WRITE_RECORD;
+    const bool of_record = wrote_record || handoff->step == HANDOFF_STEP_READ_RECORD;
 
-    if (handoff->step == HANDOFF_STEP_LOCK && error != -ETIMEDOUT) {
+    if (handoff->step == HANDOFF_STEP_LOCK && !expired) {
         handoff->answer = error; /* nothing was taken */
         return jump(handoff, owner, HANDOFF_STEP_ANSWER);
     }
-    if (wrote_record && error != -ETIMEDOUT && !handoff->plan.record_is_required)
-        return next(handoff, owner); /* said by who wrote it: an image is never blocked by it */
+    if (of_record && !expired && !handoff->plan.record_is_required)
+        return next(handoff, owner); /* said by who did it: an image is never blocked by it */
     return undo(handoff, owner, error, wrote_record);
 }
 
 /* Giving: with a caller to tell, the bytes stay; without one they go, and the record stays. */
 static enum handoff_step giving_failed(struct handoff *handoff, struct owner *owner, int error)
 {
+    const bool told = handoff->plan.has_caller;
     const bool expired = error == -ETIMEDOUT;
 
     switch (handoff->step) {
     case HANDOFF_STEP_FLUSH:
     case HANDOFF_STEP_DRAIN:
     case HANDOFF_STEP_SYNC:
-        if (!handoff->plan.has_caller) {
-            handoff->plan.writes = false; /* the record stays at `owner` */
-            return next(handoff, owner);
-        }
-        return undo(handoff, owner, error, false);
+        if (handoff->plan.kind == HANDOFF_UNLOCK && !expired)
+            return next(handoff, owner); /* POSIX: an unlock does not fail by the file's data */
+        if (told)
+            return undo(handoff, owner, error, false);
+        handoff->plan.writes = false; /* the record stays at `owner` */
+        return next(handoff, owner);
     case HANDOFF_STEP_WRITE_RECORD:
     case HANDOFF_STEP_INVALIDATE:
-        if (expired && handoff->plan.has_caller)
-            return undo(handoff, owner, error, true);
+        if (expired && told)
+            return undo(handoff, owner, error, handoff->plan.kind == HANDOFF_RELEASE);
         return next(handoff, owner); /* the locks decide, not the record */
-    default: /* UNLOCK: handed over for us, whatever became of the bytes */
+    default:                         /* UNLOCK: given up for us, whatever became of the bytes */
         handoff->answer = error;
         return next(handoff, owner);
     }
 }
 
+/*
+ * Another host writes: nothing that is cached may be believed, and one that was owner until now is
+ * so no longer. The record is not touched.
+ */
 static enum handoff_step test_conflicts(struct handoff *handoff, struct owner *owner)
 {
     owner->contested = true;
-    if (handoff->plan.conflict_is_error)
-        return undo(handoff, owner, -ETIMEDOUT, false);
     handoff->contested = true;
-    return jump(handoff, owner, HANDOFF_STEP_ANSWER);
+    if (owner->standing == OWNER_ACQUIRED)
+        hand_over(owner, false);
+    return jump(handoff, owner, HANDOFF_STEP_INVALIDATE);
 }
 
+/* What the step did is so, even where the deadline has passed meanwhile. */
 static void note_success(struct handoff *handoff, struct owner *owner)
 {
     if (handoff->step != HANDOFF_STEP_WRITE_RECORD)
@@ -349,15 +387,23 @@ enum handoff_step handoff_next(struct handoff *handoff, struct owner *owner,
 {
     const int error = outcome->expired ? -ETIMEDOUT : outcome->error;
 
-    if (error == 0)
+    if (handoff->step == HANDOFF_STEP_ANSWER) {
+        handoff->step = HANDOFF_DONE; /* settled before the answer: others may follow it at once */
+        return HANDOFF_DONE;
+    }
+    if (outcome->error == 0)
         note_success(handoff, owner);
-    if (handoff->step == HANDOFF_STEP_ANSWER || handoff->undoing)
+    if (handoff->undoing) {
+        handoff->answer = outcome->expired ? -ETIMEDOUT : handoff->answer;
         return next(handoff, owner);
+    }
     if (error != 0)
         return takes_locks(handoff->plan.kind) ? taking_failed(handoff, owner, error)
                                                : giving_failed(handoff, owner, error);
     if (outcome->conflict)
         return test_conflicts(handoff, owner);
+    if (handoff->contested && handoff->plan.conflict_is_error)
+        return undo(handoff, owner, -ETIMEDOUT, false);
     return next(handoff, owner);
 }
 
@@ -388,10 +434,14 @@ const char *handoff_step_name(enum handoff_step step)
 const char *handoff_kind_name(enum handoff_kind kind)
 {
     static const char *const names[] = {
-        [HANDOFF_ACQUIRE] = "acquire",       [HANDOFF_SHARE] = "share",
-        [HANDOFF_LOCK] = "lock",             [HANDOFF_QUIET_LOCK] = "quiet lock",
-        [HANDOFF_RELEASE] = "release",       [HANDOFF_DOWNGRADE] = "downgrade",
-        [HANDOFF_DEMOTE] = "demote",         [HANDOFF_UNLOCK] = "unlock",
+        [HANDOFF_ACQUIRE] = "acquire",
+        [HANDOFF_SHARE] = "share",
+        [HANDOFF_LOCK] = "lock",
+        [HANDOFF_QUIET_LOCK] = "quiet lock",
+        [HANDOFF_RELEASE] = "release",
+        [HANDOFF_DOWNGRADE] = "downgrade",
+        [HANDOFF_DEMOTE] = "demote",
+        [HANDOFF_UNLOCK] = "unlock",
         [HANDOFF_QUIET_UNLOCK] = "quiet unlock",
     };
     return names[kind];

@@ -52,13 +52,14 @@ struct handoff_outcome {
 /* What is wanted, fixed for the whole transition. */
 struct handoff_plan {
     enum handoff_kind kind;
-    bool writes;               /* the claim wanted may write: its owner is recorded */
-    bool tests;                /* the locks do not exclude by themselves (QEMU's, the ioctl's) */
-    bool conflict_is_error;    /* the ioctl: nobody tests for itself */
-    bool has_caller;           /* somebody waits for the answer: not a close, a kill */
-    bool keeps_record;         /* record=on or require */
-    bool record_is_required;   /* record=require */
-    bool drops_below;          /* there is something below to drop (not with a local disk) */
+    bool writes;             /* the claim wanted may write: its owner is recorded */
+    bool tests;              /* the locks do not exclude by themselves (QEMU's, the ioctl's) */
+    bool conflict_is_error;  /* the ioctl: nobody tests for itself */
+    bool stops_handles;      /* RELEASE by the ioctl: open handles write no more, owner or not */
+    bool has_caller;         /* somebody waits for the answer: not a close, a kill */
+    bool keeps_record;       /* record=on or require */
+    bool record_is_required; /* record=require */
+    bool drops_below;        /* there is something below to drop (not with a local disk) */
 };
 
 struct handoff {
@@ -67,12 +68,16 @@ struct handoff {
     unsigned position;      /* of it, in the order of its kind */
     bool undoing;           /* what was done is being taken back */
     int answer;             /* for ANSWER: 0 or a negative errno */
-    bool contested;         /* TEST failed: answered as POSIX says, but no owner */
+    bool contested;         /* TEST found another writer: answered as POSIX says, but no owner */
     enum record_state record_state; /* for WRITE_RECORD */
     uint64_t generation;            /* for WRITE_RECORD */
 };
 
-/* Which kind a change of the claim asks for. `unlocking`: bytes are given back, not taken. */
+/*
+ * Which kind a change of the claim asks for. `unlocking`: bytes are given back, not taken. A lock
+ * that lowers the claim (a read lock in the place of a write lock) gives too: its UNLOCK step is
+ * to take that lock.
+ */
 enum handoff_kind handoff_kind_of(const struct owner *owner, enum claim before, enum claim after,
                                   bool unlocking);
 

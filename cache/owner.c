@@ -19,7 +19,7 @@ enum owner_state owner_state(const struct owner *owner)
     case OWNER_NEVER:
         break;
     }
-    return owner->foreign_owner ? OWNER_STANDBY : OWNER_PLAIN;
+    return owner->foreign_owner || owner->contested ? OWNER_STANDBY : OWNER_PLAIN;
 }
 
 bool owner_may_cache(const struct owner *owner)
@@ -59,12 +59,16 @@ int owner_write_permitted(const struct owner *owner, enum fence fence, bool hold
 
 void owner_last_close(struct owner *owner)
 {
-    if (owner->standing == OWNER_NEVER || owner->standing == OWNER_LOST)
-        return;
-    owner->standing = OWNER_NEVER;
-    owner->writing = false;
-    owner->recorded = false;
-    owner->epoch++;
+    const enum owner_state before = owner_state(owner);
+
+    owner->contested = false;
+    if (owner->standing != OWNER_LOST) {
+        owner->standing = OWNER_NEVER;
+        owner->writing = false;
+        owner->recorded = false;
+    }
+    if (owner_state(owner) != before)
+        owner->epoch++;
 }
 
 bool owner_record_seen(struct owner *owner, bool foreign_owner, uint64_t generation)

@@ -61,7 +61,8 @@ struct owner {
     bool gate_closed;                 /* handoff: a release refuses writes */
     bool foreign_owner;               /* the record names another host as owner */
     bool writing;                     /* handoff: the owner may have written since it acquired */
-    bool contested;                   /* handoff: the last test found another host writing */
+    bool contested;                   /* handoff: the last test found another host writing; so
+                                         it is standby, whatever the record says */
     bool recorded;                    /* handoff: the record names this mount as owner */
     uint64_t epoch;                   /* handoff: raised by each transition */
     uint64_t generation;              /* of the file, as last read from or written to its record */
