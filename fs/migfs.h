@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * migfs.h - the ioctls of a migfs mount: take and give back files, see who holds what.
+ *
+ * A caller opens a file or directory of the mount, fills `version` (and what the call asks for;
+ * everything else is zero) and calls ioctl(2):
+ *
+ *     MIGFS_IOC_ACQUIRE  struct migfs_handoff  this host becomes owner of the file
+ *     MIGFS_IOC_RELEASE  struct migfs_handoff  what was written is in the store, other hosts may
+ *                                              acquire; the open handles here are stopped
+ *     MIGFS_IOC_STATUS   struct migfs_files    the open files, now
+ *     MIGFS_IOC_EVENTS   struct migfs_files    their transitions, as they end; waits for the next
+ *
+ * Each is for the file of the descriptor. On a directory it is for all open files below.
+ *
+ * Rights: STATUS and EVENTS, any descriptor. Pids and commands are shown to root and to the file's
+ * owner. ACQUIRE and RELEASE, a descriptor open for writing; on a directory, root.
+ *
+ * All calls may be made from any thread, at once. All fields are in the machine's byte order; the
+ * layout is the same for 32-bit and 64-bit programs.
+ *
+ * Errors of all four:
+ *     ENOTTY     not a migfs, or not one of these calls
+ *     EINVAL     the argument has another size, `version` is not MIGFS_VERSION, a flag is not
+ * known, or a field that must be zero is not. Nothing was changed. ENOMEM     out of memory ENODEV
+ * the mount is ending
+ */
+#ifndef MIGFS_H
+#define MIGFS_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+#define MIGFS_VERSION 1
+
+/* ACQUIRE and RELEASE ------------------------------------------------------------------------- */
+
+/*
+ * ACQUIRE waits until this host is owner, RELEASE until all is in the store and other hosts may
+ * acquire; each at most for the mount's `deadline` (migfs(8)). A file that already is what it is
+ * asked to become is done at once.
+ *
+ * ACQUIRE belongs to the file, not to the descriptor: it ends with RELEASE, or when the last
+ * handle but the caller's is closed. A file that was never acquired can be released, too: it is
+ * flushed and its open handles are stopped (writes get EIO) until it is acquired again.
+ *
+ * Returns 0 when all files are done. Otherwise -1 with the errno of the first that failed, which
+ * the argument names, too; the others were tried all the same:
+ *     EBADF      the descriptor is not open for writing (files)
+ *     EPERM      not root (directories)
+ *     ENOENT     ACQUIRE: nobody but the caller has the file open
+ *     ETIMEDOUT  not done by the deadline
+ *     EAGAIN     ACQUIRE: another host holds it and writes
+ *     EIO        the store failed, or the file is fenced: its locks were lost
+ *     EOPNOTSUPP the mount keeps no coherence (coherence=off)
+ *     others     as the store said: EACCES, ENOSPC, ESTALE
+ */
+struct migfs_handoff {
+    __u32 version;      /* in: MIGFS_VERSION */
+    __u32 flags;        /* in: 0 */
+    __u32 files_done;   /* out: how many files are what was asked for */
+    __u32 files_failed; /* out: how many are not */
+    __s32 error;        /* out: errno of the first that failed, positive; 0: none */
+    __u32 reserved;     /* in: 0 */
+    char path[4096];    /* out: the first that failed, below the mount's root; NUL-terminated */
+};
+
+/* STATUS and EVENTS --------------------------------------------------------------------------- */
+
+/* migfs_file.state: whether this host may believe what it has cached. */
+enum migfs_state {
+    MIGFS_STATE_PLAIN = 0,    /* no other host is owner, as far as the record says */
+    MIGFS_STATE_STANDBY = 1,  /* another host is owner */
+    MIGFS_STATE_SHARED = 2,   /* locked here for writing beside other writers */
+    MIGFS_STATE_OWNER = 3,    /* locked here, and nobody else writes */
+    MIGFS_STATE_RELEASED = 4, /* was owner and is handed over: writes get EIO */
+    MIGFS_STATE_FENCED = 5,   /* lost its lock while owner: reads and writes get EIO */
+};
+
+/* migfs_file.transition: what is under way. */
+enum migfs_transition {
+    MIGFS_TRANSITION_NONE = 0,
+    MIGFS_TRANSITION_ACQUIRING = 1,
+    MIGFS_TRANSITION_RELEASING = 2,
+};
+
+/* migfs_file.profile: whose locks say when a hand-over begins. migfs(8), option `profile`. */
+enum migfs_profile {
+    MIGFS_PROFILE_AUTO = 0, /* `auto`, and nothing recognised yet */
+    MIGFS_PROFILE_QEMU = 1, /* `qemu`, or recognised by `auto` */
+    MIGFS_PROFILE_RANGE = 2,
+    MIGFS_PROFILE_FLOCK = 3,
+    MIGFS_PROFILE_NONE = 4,
+    MIGFS_PROFILE_IOCTL = 5, /* MIGFS_IOC_ACQUIRE stands */
+};
+
+/* migfs_file.handoff_direction */
+enum migfs_direction {
+    MIGFS_DIRECTION_NONE = 0, /* no hand-over since the file is known here */
+    MIGFS_DIRECTION_ACQUIRE = 1,
+    MIGFS_DIRECTION_RELEASE = 2,
+};
+
+/* migfs_lock.type */
+enum migfs_lock_type {
+    MIGFS_LOCK_READ = 0,
+    MIGFS_LOCK_WRITE = 1,
+};
+
+/* One lock that is held through this mount. */
+struct migfs_lock {
+    __u64 start;  /* first byte */
+    __u64 length; /* in bytes; 0: to the end of the file, however far it grows */
+    __u32 type;   /* enum migfs_lock_type */
+    __u32 pid;    /* who took it, as the mount's pid namespace counts; 0: not known there, or
+                     not shown (MIGFS_FILE_PIDS_HIDDEN) */
+    char
+        command[16]; /* its name, as /proc/PID/comm has it; NUL-terminated, empty where not known */
+};
+
+/* migfs_file.flags */
+#define MIGFS_FILE_PIDS_HIDDEN 0x1u /* the caller is neither root nor the file's owner */
+#define MIGFS_FILE_LOCKS_CUT 0x2u   /* it has more locks than fit in one answer: the first ones */
+#define MIGFS_FILE_PATH_CUT 0x4u    /* its path is longer than 4,095 bytes: the end of it */
+#define MIGFS_FILE_UNLINKED 0x8u    /* it has no name any more; the path is its last one */
+
+/*
+ * One file: `size` bytes, a multiple of 8. `lock_count` locks follow the fixed part, the path
+ * follows these with its NUL; zeroes fill up. Use migfs_file_locks() and migfs_file_path().
+ */
+struct migfs_file {
+    __u32 size;         /* of this entry, in bytes */
+    __u32 flags;        /* MIGFS_FILE_* */
+    __u64 ino;          /* st_ino */
+    __u32 device_major; /* of the store's file, below the mount */
+    __u32 device_minor;
+    __u64 generation;      /* hand-overs of the file so far, as this host last saw */
+    __u64 open_generation; /* the oldest one that a handle open here was opened at */
+    __u64 bytes_read;      /* through this mount, since the file is known here */
+    __u64 bytes_written;
+    __u32 state;                 /* enum migfs_state */
+    __u32 transition;            /* enum migfs_transition */
+    __u32 profile;               /* enum migfs_profile */
+    __u32 handoff_direction;     /* enum migfs_direction: of the last hand-over on this mount */
+    __s64 handoff_time_ns;       /* when it ended: nanoseconds since 1970-01-01 UTC */
+    __u64 handoff_duration_ns;   /* from the lock or the call to its answer */
+    __u64 handoff_bytes_flushed; /* that programs had written, and the store did not have yet */
+    __u64 handoff_pages_dropped; /* of this host's page cache */
+    __u32 lock_count;
+    __u32 path_length; /* in bytes, without the NUL, up to 4,095; the path is below the mount's
+                          root, and does not begin with a slash */
+};
+
+/* migfs_files.flags */
+#define MIGFS_FILES_LOST 0x1u /* out, EVENTS: some came and went unseen since `cursor` */
+
+#define MIGFS_FILES_BUFFER_SIZE 16336u
+
+/*
+ * STATUS, begun with cursor 0: `buffer` holds `count` files, `cursor` says where the next call is
+ * to go on, 0: that was all. No file comes twice; one that stays open throughout comes once.
+ * Never waits, and makes no handle other than the caller's own descriptor. Asked of a directory
+ * about one `ino`, it tells of that file without opening it.
+ *
+ * EVENTS: each entry is a file as it was when a transition had ended. Called with cursor 0 it
+ * returns no entry and a cursor, at once; called with the cursor that the last call returned, all
+ * transitions since. If there are none it waits for the next: EINTR on a signal. Some hundred
+ * events are kept for slow callers; then the oldest go, and MIGFS_FILES_LOST says so.
+ */
+struct migfs_files {
+    __u32 version;  /* in: MIGFS_VERSION */
+    __u32 flags;    /* in: 0; out: MIGFS_FILES_* */
+    __u64 ino;      /* in: only the file with this st_ino, wherever in the mount; 0: the file of the
+                       descriptor, or all below the directory of the descriptor */
+    __u64 cursor;   /* in: 0, or as the last call returned; out: see above */
+    __u32 count;    /* in: 0; out: entries in `buffer` */
+    __u32 used;     /* in: 0; out: bytes of `buffer` that they take */
+    __u64 reserved; /* in: 0 */
+    union {
+        __u64 alignment;
+        __u8 buffer[MIGFS_FILES_BUFFER_SIZE]; /* out: `count` times struct migfs_file */
+    };
+};
+
+static inline const struct migfs_lock *migfs_file_locks(const struct migfs_file *file)
+{
+    return (const struct migfs_lock *)(const void *)(file + 1);
+}
+
+static inline const char *migfs_file_path(const struct migfs_file *file)
+{
+    return (const char *)(migfs_file_locks(file) + file->lock_count);
+}
+
+#define MIGFS_IOC_TYPE 0xdc
+#define MIGFS_IOC_ACQUIRE _IOWR(MIGFS_IOC_TYPE, 1, struct migfs_handoff)
+#define MIGFS_IOC_RELEASE _IOWR(MIGFS_IOC_TYPE, 2, struct migfs_handoff)
+#define MIGFS_IOC_STATUS _IOWR(MIGFS_IOC_TYPE, 3, struct migfs_files)
+#define MIGFS_IOC_EVENTS _IOWR(MIGFS_IOC_TYPE, 4, struct migfs_files)
+
+#endif
