@@ -20,7 +20,7 @@ static int parse_handoff(const void *in, size_t in_size, size_t out_size)
     if (in_size != sizeof(handoff) || out_size != sizeof(handoff))
         return -EINVAL;
     memcpy(&handoff, in, sizeof(handoff));
-    if (handoff.version != MIGFS_VERSION || handoff.flags != 0 || handoff.reserved != 0)
+    if (handoff.version != MIGFS_IOC_VERSION || handoff.flags != 0 || handoff.reserved != 0)
         return -EINVAL;
     return 0;
 }
@@ -33,8 +33,8 @@ static int parse_files(const void *in, size_t in_size, size_t out_size,
     if (in_size != sizeof(files) || out_size != sizeof(files))
         return -EINVAL;
     memcpy(&files, in, sizeof(files));
-    if (files.version != MIGFS_VERSION || files.flags != 0 || files.count != 0 || files.used != 0 ||
-        files.reserved != 0)
+    if (files.version != MIGFS_IOC_VERSION || files.flags != 0 || files.count != 0 ||
+        files.used != 0 || files.reserved != 0)
         return -EINVAL;
     argument->ino = files.ino;
     argument->cursor = files.cursor;

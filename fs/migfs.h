@@ -21,7 +21,7 @@
  *
  * Errors of all four:
  *     ENOTTY     not a migfs, or not one of these calls
- *     EINVAL     the argument has another size, `version` is not MIGFS_VERSION, a flag is not
+ *     EINVAL     the argument has another size, `version` is not MIGFS_IOC_VERSION, a flag is not
  * known, or a field that must be zero is not. Nothing was changed. ENOMEM     out of memory ENODEV
  * the mount is ending
  */
@@ -31,7 +31,7 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
-#define MIGFS_VERSION 1
+#define MIGFS_IOC_VERSION 1
 
 /* ACQUIRE and RELEASE ------------------------------------------------------------------------- */
 
@@ -56,7 +56,7 @@
  *     others     as the store said: EACCES, ENOSPC, ESTALE
  */
 struct migfs_handoff {
-    __u32 version;      /* in: MIGFS_VERSION */
+    __u32 version;      /* in: MIGFS_IOC_VERSION */
     __u32 flags;        /* in: 0 */
     __u32 files_done;   /* out: how many files are what was asked for */
     __u32 files_failed; /* out: how many are not */
@@ -168,7 +168,7 @@ struct migfs_file {
  * events are kept for slow callers; then the oldest go, and MIGFS_FILES_LOST says so.
  */
 struct migfs_files {
-    __u32 version;  /* in: MIGFS_VERSION */
+    __u32 version;  /* in: MIGFS_IOC_VERSION */
     __u32 flags;    /* in: 0; out: MIGFS_FILES_* */
     __u64 ino;      /* in: only the file with this st_ino, wherever in the mount; 0: the file of the
                        descriptor, or all below the directory of the descriptor */

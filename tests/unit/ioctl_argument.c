@@ -63,7 +63,7 @@ static unsigned check_packing(const struct migfs_files *files)
 static void test_a_file_comes_out_as_it_went_in(void **state)
 {
     struct file_status status = make_status(7, 3, 11);
-    struct migfs_files files = {.version = MIGFS_VERSION};
+    struct migfs_files files = {.version = MIGFS_IOC_VERSION};
 
     (void)state;
     assert_true(ioctl_files_append(&files, &status, 0));
@@ -88,7 +88,7 @@ static void test_pids_are_for_root_and_the_owner(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        struct migfs_files files = {.version = MIGFS_VERSION};
+        struct migfs_files files = {.version = MIGFS_IOC_VERSION};
 
         assert_true(ioctl_files_append(&files, &status, cases[i].caller));
         const struct migfs_file *file = file_at(&files, 0);
@@ -105,7 +105,7 @@ static void test_pids_are_for_root_and_the_owner(void **state)
 
 static void test_what_does_not_fit_begins_the_next_answer(void **state)
 {
-    struct migfs_files files = {.version = MIGFS_VERSION};
+    struct migfs_files files = {.version = MIGFS_IOC_VERSION};
     unsigned appended = 0;
 
     (void)state;
@@ -127,7 +127,7 @@ static void test_a_path_of_4095_bytes_is_whole_and_a_longer_one_cut_in_front(voi
     (void)state;
     for (size_t length = 4093; length <= 4097; length++) {
         struct file_status status = make_status(1, 0, length);
-        struct migfs_files files = {.version = MIGFS_VERSION};
+        struct migfs_files files = {.version = MIGFS_IOC_VERSION};
         const size_t expected = length < 4095 ? length : 4095;
 
         assert_true(ioctl_files_append(&files, &status, 0));
@@ -149,7 +149,7 @@ static void test_more_locks_than_a_buffer_holds_are_cut_and_say_so(void **state)
     for (size_t i = 0; i < sizeof(path_lengths) / sizeof(path_lengths[0]); i++) {
         struct file_status status = make_status(1, 2000, path_lengths[i]);
         struct file_status small = make_status(2, 0, 1);
-        struct migfs_files files = {.version = MIGFS_VERSION};
+        struct migfs_files files = {.version = MIGFS_IOC_VERSION};
 
         assert_true(ioctl_files_append(&files, &status, 0));
         assert_int_equal(check_packing(&files), 1);
@@ -159,7 +159,7 @@ static void test_more_locks_than_a_buffer_holds_are_cut_and_say_so(void **state)
         assert_true(file->lock_count > 200 && file->lock_count < 2000);
         assert_true(sizeof(files.buffer) - file->size < sizeof(struct migfs_lock) + 8);
 
-        struct migfs_files second = {.version = MIGFS_VERSION};
+        struct migfs_files second = {.version = MIGFS_IOC_VERSION};
 
         assert_true(ioctl_files_append(&second, &small, 0));
         assert_false(ioctl_files_append(&second, &status, 0));
@@ -185,8 +185,8 @@ static int parse_files(unsigned command, const struct migfs_files *files, size_t
 
 static void test_a_right_argument_is_taken(void **state)
 {
-    struct migfs_files files = {.version = MIGFS_VERSION, .ino = 5, .cursor = 9};
-    struct migfs_handoff handoff = {.version = MIGFS_VERSION};
+    struct migfs_files files = {.version = MIGFS_IOC_VERSION, .ino = 5, .cursor = 9};
+    struct migfs_handoff handoff = {.version = MIGFS_IOC_VERSION};
     struct ioctl_argument argument;
 
     (void)state;
@@ -208,19 +208,19 @@ static void test_a_wrong_argument_is_refused(void **state)
 {
     static const struct migfs_handoff bad_handoffs[] = {
         {.version = 0},
-        {.version = MIGFS_VERSION + 1},
-        {.version = MIGFS_VERSION, .flags = 1},
-        {.version = MIGFS_VERSION, .reserved = 1},
+        {.version = MIGFS_IOC_VERSION + 1},
+        {.version = MIGFS_IOC_VERSION, .flags = 1},
+        {.version = MIGFS_IOC_VERSION, .reserved = 1},
     };
     static const struct migfs_files bad_files[] = {
         {.version = 0},
-        {.version = MIGFS_VERSION, .flags = MIGFS_FILES_LOST},
-        {.version = MIGFS_VERSION, .count = 1},
-        {.version = MIGFS_VERSION, .used = 8},
-        {.version = MIGFS_VERSION, .reserved = 1},
+        {.version = MIGFS_IOC_VERSION, .flags = MIGFS_FILES_LOST},
+        {.version = MIGFS_IOC_VERSION, .count = 1},
+        {.version = MIGFS_IOC_VERSION, .used = 8},
+        {.version = MIGFS_IOC_VERSION, .reserved = 1},
     };
-    const struct migfs_files files = {.version = MIGFS_VERSION};
-    const struct migfs_handoff handoff = {.version = MIGFS_VERSION};
+    const struct migfs_files files = {.version = MIGFS_IOC_VERSION};
+    const struct migfs_handoff handoff = {.version = MIGFS_IOC_VERSION};
     const unsigned short_command = _IOC(_IOC_READ | _IOC_WRITE, MIGFS_IOC_TYPE, 3, 8);
     const unsigned one_way = _IOC(_IOC_WRITE, MIGFS_IOC_TYPE, 1, sizeof(handoff));
 
@@ -238,7 +238,7 @@ static void test_a_wrong_argument_is_refused(void **state)
 
 static void test_a_call_of_others_is_not_ours(void **state)
 {
-    const struct migfs_files files = {.version = MIGFS_VERSION};
+    const struct migfs_files files = {.version = MIGFS_IOC_VERSION};
     struct ioctl_argument argument = {.call = IOCTL_RELEASE, .ino = 3};
 
     (void)state;
