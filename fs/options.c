@@ -444,5 +444,5 @@ void options_print_help(void)
 
 void options_print_version(void)
 {
-    printf("migfs %s (libfuse %s)\n", MIGFS_VERSION, fuse_pkgversion());
+    printf("migfs %s (libfuse %s)\n", MIGFS_VERSION_TEXT, fuse_pkgversion());
 }
