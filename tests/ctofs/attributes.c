@@ -25,20 +25,25 @@
 #define CALLER_PAUSE_NS 50000
 
 /*
- * FUSE tells no sync flag, and asks after each read because it does not know the access time. So
- * the caller's system call is looked up: a plain stat gets what is believed here. Whatever cannot
- * be told for sure is taken for forced.
+ * FUSE tells no sync flag, and asks after each read because it does not know the access time, and
+ * before an open for the permissions. So the caller's system call is looked up.
  */
-static bool call_forces(const char *line)
+enum caller {
+    CALLER_STATS,   /* is content with what is believed here */
+    CALLER_FORCES,  /* wants the store's word */
+    CALLER_UNKNOWN, /* gets it too */
+};
+
+static enum caller caller_of_call(const char *line)
 {
     unsigned long arguments[3];
     long number;
 
     if (sscanf(line, "%ld %lx %lx %lx", &number, &arguments[0], &arguments[1], &arguments[2]) != 4)
-        return true;
+        return CALLER_UNKNOWN;
     switch (number) {
     case SYS_statx:
-        return (arguments[2] & AT_STATX_FORCE_SYNC) != 0;
+        return (arguments[2] & AT_STATX_FORCE_SYNC) ? CALLER_FORCES : CALLER_STATS;
     case SYS_fstat:
 #ifdef SYS_newfstatat
     case SYS_newfstatat:
@@ -47,13 +52,13 @@ static bool call_forces(const char *line)
     case SYS_stat:
     case SYS_lstat:
 #endif
-        return false;
+        return CALLER_STATS;
     default:
-        return true;
+        return CALLER_UNKNOWN;
     }
 }
 
-static bool caller_forces(pid_t pid)
+static enum caller caller_of(pid_t pid)
 {
     const struct timespec pause = {.tv_nsec = CALLER_PAUSE_NS};
     char path[48];
@@ -64,17 +69,17 @@ static bool caller_forces(pid_t pid)
         FILE *file = fopen(path, "re");
 
         if (!file)
-            return true;
+            return CALLER_UNKNOWN;
         const bool read = fgets(line, sizeof(line), file) != NULL;
 
         fclose(file);
         if (!read)
-            return true;
+            return CALLER_UNKNOWN;
         if (strncmp(line, "running", 7) != 0)
-            return call_forces(line);
+            return caller_of_call(line);
         nanosleep(&pause, NULL);
     }
-    return true;
+    return CALLER_UNKNOWN;
 }
 
 static void reply_attributes(fuse_req_t req, struct inode *inode)
@@ -88,21 +93,35 @@ static void reply_attributes(fuse_req_t req, struct inode *inode)
     fuse_reply_attr(req, &attributes, timeout);
 }
 
-/* Are there attributes to believe, and does this caller believe them? By handle: read and lseek. */
-static bool answers_cached(fuse_req_t req, struct inode *inode, bool by_handle)
+/* With the lock held: are there attributes to believe? */
+static bool has_believed(const struct inode *inode)
 {
-    pthread_mutex_lock(&inode->lock);
-    const bool known =
-        inode->open_count > 0 && inode->attributes_until_ns > clock_ns() && inode->dirty.count == 0;
+    return inode->open_count > 0 && inode->attributes_until_ns > clock_ns() &&
+           inode->dirty.count == 0;
+}
 
+static int getattr_fresh(fuse_req_t req, struct inode *inode, bool flushes)
+{
+    struct mount *mount = mount_of(req);
+    /* The root's answer is part of the way to the control file, and to `thaw`. */
+    int err = inode == mount->inodes.root ? 0 : fault_enter(mount, req, OP_GETATTR);
+
+    if (err)
+        return err;
+    pthread_mutex_lock(&inode->lock);
+    if (flushes)
+        writeback_flush(mount, inode);
+    err = inode_refresh(mount, inode);
     pthread_mutex_unlock(&inode->lock);
-    return known && (by_handle || !caller_forces(fuse_req_ctx(req)->pid));
+    mount->counters.attributes_fresh++;
+    return err;
 }
 
 static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct mount *mount = mount_of(req);
     struct inode *inode = inode_of(&mount->inodes, ino);
+    int err = 0;
 
     if (inode->type == 0) {
         struct stat attributes;
@@ -111,22 +130,20 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
         fuse_reply_attr(req, &attributes, 0);
         return;
     }
-    if (answers_cached(req, inode, fi != NULL)) {
-        mount->counters.attributes_cached++;
-        reply_attributes(req, inode);
-        return;
-    }
-    int err = fault_enter(mount, req, OP_GETATTR);
+    pthread_mutex_lock(&inode->lock);
+    const bool believed = has_believed(inode);
+    const bool dirty = inode->dirty.count > 0;
 
-    if (!err) {
-        pthread_mutex_lock(&inode->lock);
-        /* As NFS: the times of a stat are those of what has been written. */
-        if (!fi)
-            writeback_flush(mount, inode);
-        err = inode_refresh(mount, inode);
-        pthread_mutex_unlock(&inode->lock);
-        mount->counters.attributes_fresh++;
-    }
+    pthread_mutex_unlock(&inode->lock);
+    /* By handle: a read or a seek, which never forces. */
+    enum caller caller = fi ? CALLER_STATS : CALLER_UNKNOWN;
+
+    if (!fi && (believed || dirty))
+        caller = caller_of(fuse_req_ctx(req)->pid);
+    if (believed && caller == CALLER_STATS)
+        mount->counters.attributes_cached++;
+    else /* As NFS: the times that a stat tells are those of what has been written. */
+        err = getattr_fresh(req, inode, dirty && !fi && caller != CALLER_UNKNOWN);
     if (err)
         fuse_reply_err(req, err);
     else

@@ -21,7 +21,8 @@
  * .ctofs-control at the root prints counters when read. Each line written to it is one of
  *   fail OPERATION ERRNO [COUNT]   the next COUNT (1) of these fail; `write` is what reaches the
  *                                  store, so a buffered write fails later
- *   freeze [OPERATION]...          they wait; without one: all that ask the store
+ *   freeze [OPERATION]...          they wait; without one: all that ask the store, but for the
+ *                                  root's attributes
  *   thaw [OPERATION]...
  *   partition [MILLISECONDS]       freeze, and after that time the locks are gone: writes by a
  *                                  descriptor that held one get EIO from then on
