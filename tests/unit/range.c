@@ -22,10 +22,22 @@
 static bool allocation_fails;
 static unsigned allocations_failed;
 
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
 void *__real_realloc(void *block, size_t size);
 void *__wrap_realloc(void *block, size_t size);
 void *__real_calloc(size_t count, size_t size);
 void *__wrap_calloc(size_t count, size_t size);
+
+/* Compilers make a malloc() of a realloc() that is known to begin with NULL. */
+void *__wrap_malloc(size_t size)
+{
+    if (allocation_fails) {
+        allocations_failed++;
+        return NULL;
+    }
+    return __real_malloc(size);
+}
 
 void *__wrap_realloc(void *block, size_t size)
 {
