@@ -235,7 +235,7 @@ static int word_unknown(const char *word)
     for (size_t i = 0; i < RULE_COUNT; i++) {
         size_t length = strlen(rules[i].name) - 1;
 
-        if (!rules[i].values || strlen(word) != length || strncmp(word, rules[i].name, length))
+        if (!rules[i].values || strlen(word) != length || strncmp(word, rules[i].name, length) != 0)
             continue;
         log_error("option '%s' needs a value: %s=%s", word, word, rules[i].values);
         return -EINVAL;

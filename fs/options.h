@@ -30,7 +30,7 @@ enum record_mode {
 struct options {
     char *source;         /* as given; owned */
     char *mountpoint;     /* as given; owned */
-    char *kernel_options; /* for fuse_session_new's -o: fsname=, subtype=, allow_other, ro, …; owned */
+    char *kernel_options; /* for fuse_session_new's -o: fsname=, subtype=, ro, …; owned */
     bool foreground;      /* -f, or -d */
     bool debug;           /* -d: libfuse prints every request */
     bool show_help;

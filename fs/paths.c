@@ -58,7 +58,7 @@ static int place_type(struct place *place)
 {
     char *line = NULL;
     size_t size = 0;
-    int wanted;
+    int wanted = -1;
     int error = mount_id_of(place->fd, &wanted);
     FILE *file;
 
