@@ -10,13 +10,14 @@ import testbed
 from scenario import expect
 
 MIB = 1 << 20
+SLOW = 1000  # bytes a second: such a migration does not end by itself
 PATTERN_BEFORE, PATTERN_AFTER, PATTERN_THERE = 1, 2, 3
 
 # Each makes a migration fail and leaves the guest with the source.
 
 
 def cancel_early(source, destination):
-    migrate.start(source, destination, max_bandwidth=1)
+    migrate.start(source, destination, max_bandwidth=SLOW)
     migrate.wait(source, "active")
     source.qmp.command("migrate_cancel")
     expect(migrate.wait(source) == "cancelled", "not cancelled")
@@ -35,7 +36,7 @@ def kill_listening(source, destination):
 
 def kill_early(source, destination):
     migrate.capability((source, destination), "return-path")
-    migrate.start(source, destination, max_bandwidth=1)
+    migrate.start(source, destination, max_bandwidth=SLOW)
     migrate.wait(source, "active")
     destination.kill()
     source.qmp.command("migrate-set-parameters", max_bandwidth=1 << 40)

@@ -4,12 +4,11 @@
     local    no mounts: both hosts see the store itself (to tell a test's own mistakes)
     bare     ctofs alone: what a VMM gets from NFS
     bindfs   Debian's bindfs over ctofs: the control
-    migfs    migfs over ctofs
+    migfs    migfs over ctofs; migfs:OPTIONS with these mount options
 """
 import dataclasses
 import os
 
-STACKS = ("local", "bare", "bindfs", "migfs")
 BLOCK_BYTES = 4096
 
 
@@ -24,8 +23,9 @@ class Host:
         return os.path.join(self.directory, image)
 
 
-def host_mount(bed, stack, store, name, options=""):
+def host_mount(bed, stack, store, name):
     """Mounts one host's stack over the store."""
+    stack, _, options = stack.partition(":")
     if stack == "local":
         return Host(name, store, store, store)
     below = bed.mount_ctofs(store).path
@@ -35,10 +35,10 @@ def host_mount(bed, stack, store, name, options=""):
     return Host(name, layers[stack](), store, below)
 
 
-def hosts_mount(bed, stack, options=""):
+def hosts_mount(bed, stack):
     """A new store, and two hosts on it."""
     store = bed.directory("store")
-    return [host_mount(bed, stack, store, name, options) for name in "AB"]
+    return [host_mount(bed, stack, store, name) for name in "AB"]
 
 
 def image_create(bed, host, name, image_format, size, backing=None, options=""):

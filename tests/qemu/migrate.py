@@ -36,8 +36,8 @@ def capability(machines, *names, on=True):
 
 
 def start(source, destination, max_bandwidth=1 << 40):
-    """Starts a migration; wait for its end with `wait`. max_bandwidth: bytes a second; 1 makes it
-    stay where it is."""
+    """Starts a migration; wait for its end with `wait`. max_bandwidth: bytes a second; QEMU takes
+    less than 10 for no limit."""
     listen(destination)
     source.qmp.events.clear()  # an earlier migration's end is not this one's
     source.qmp.command("migrate-set-parameters", max_bandwidth=max_bandwidth)
