@@ -5,6 +5,7 @@ import argparse
 import dataclasses
 import os
 import pathlib
+import shutil
 import sys
 import time
 
@@ -40,7 +41,8 @@ class Progress:
 
     def show(self, text):
         if sys.stdout.isatty():
-            print(f"\r\033[K{self.title}  {text}"[:160], end="", flush=True)
+            line = f"{self.title}  {text}"[:shutil.get_terminal_size().columns - 1]
+            print(f"\r\033[K{line}", end="", flush=True)
         elif text.split(":")[0] != self.phase:
             self.phase = text.split(":")[0]
             print(f"{self.title}  {text}", flush=True)
@@ -97,7 +99,7 @@ def judge(outcomes):
         if outcome.stack == "migfs" and outcome.damaged:
             faults.append(f"migfs failed with {outcome.image}, cache={outcome.cache}: "
                           f"{outcome.stale_guest} stale blocks in the guest, "
-                          f"{outcome.stale_outside} outside.")
+                          f"{outcome.stale_outside} outside, {outcome.migrations} migrations.")
     for image in dict.fromkeys(outcome.image for outcome in outcomes if outcome.stack == CONTROL):
         if not any(outcome.stale_guest or outcome.stale_outside for outcome in outcomes
                    if (outcome.stack, outcome.image) == (CONTROL, image)):

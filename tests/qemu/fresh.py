@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The destination sees every change that the source made after the destination opened the image."""
 import functools
+import os
 
 import scenario
+import testbed
 from scenario import expect
 
 MIB = 1 << 20
@@ -63,13 +65,15 @@ def use_snapshot(machine):
     expect(machine.reads(8, 2 * MIB, MIB), "reads its own write otherwise")
 
 
-def destination_sees(change, pair, after=None, **image):
+def destination_sees(change, pair, after=None, as_user=False, **image):
     disk = pair.image(**image)
-    source = pair.start(pair.a, disk)
+    if as_user:
+        os.chown(pair.a.path(disk.name), testbed.USER_UID, testbed.USER_GID)
+    source = pair.start(pair.a, disk, as_user=as_user)
     source.write(1, 0, 4 * MIB)
     source.flush()
     pair.read_before(pair.b, disk)
-    destination = pair.start(pair.b, disk, incoming=True)
+    destination = pair.start(pair.b, disk, incoming=True, as_user=as_user)
     expected = change(source)
     scenario.migrate.migrate(source, destination)
     source.quit()
@@ -109,6 +113,8 @@ def scenarios():
                 destination_sees, change_many_refcounts, **small))
             yield scenario.Scenario(f"snapshot, {image_name}", functools.partial(
                 destination_sees, change_snapshot, after=use_snapshot, **image))
+        yield scenario.Scenario(f"as a user, {image_name}", functools.partial(
+            destination_sees, change_first_mebibyte, as_user=True, **image))
         automatic = dict(image, options={"auto-read-only": True})
         yield scenario.Scenario(f"auto-read-only, {image_name}", functools.partial(
             destination_sees, change_first_mebibyte, **automatic))

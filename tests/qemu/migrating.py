@@ -48,7 +48,7 @@ class Cell:
             try:
                 self._migrate_all(migrations, writes_between, held)
             except (migrate.MigrationFailed, vm.VmFailed, vm.QmpClosed, vm.QmpError,
-                    TimeoutError) as error:
+                    OSError) as error:
                 self.outcome.trouble.append(f"{self.phase}: {error}")
             finally:
                 self.serial.close()

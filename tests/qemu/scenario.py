@@ -29,8 +29,9 @@ class Wrong(Exception):
     """A host sees or does what it must not: the danger."""
 
 
-# What a host that believes stale data can run into.
-DANGERS = (Wrong, vm.VmFailed, vm.QmpError, vm.QmpClosed, migrate.MigrationFailed, TimeoutError)
+# What ends a scenario; over a control it has to be the danger itself.
+FAILURES = (Wrong, vm.VmFailed, vm.QmpError, vm.QmpClosed, migrate.MigrationFailed, testbed.TestFailure,
+            OSError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,24 +95,28 @@ def expect(condition, message):
 
 
 def scenario_failure(scenario, pair):
-    """Runs a scenario; what went wrong, or None."""
+    """Runs a scenario; the exception that says what went wrong, or None."""
     pair.machines = []
     try:
         scenario.run(pair)
         return None
-    except DANGERS as failure:
-        return f"{failure}" or type(failure).__name__
+    except FAILURES as failure:
+        return failure
     finally:
         pair.end()
 
 
 def scenario_judge(scenario, stack, failure):
-    """(as it must be?, what to print)"""
-    if stack in UNJUDGED:
-        return True, failure or "right"
+    """Is it as it must be?"""
     if stack in CONTROLS and scenario.danger:
-        return failure is not None, failure or "right, so the scenario proves nothing"
-    return failure is None, failure or "right"
+        return isinstance(failure, Wrong)
+    return failure is None or stack in UNJUDGED
+
+
+def describe(failure):
+    if failure is None:
+        return "right"
+    return str(failure) if isinstance(failure, Wrong) else f"{type(failure).__name__} {failure}"
 
 
 def main(theme, scenarios, deadline_s=120):
@@ -128,8 +133,10 @@ def main(theme, scenarios, deadline_s=120):
             for scenario in scenarios:
                 if chosen and scenario.name not in chosen:
                     continue
-                right, said = scenario_judge(scenario, stack, scenario_failure(scenario, pair))
-                print(f"{'ok  ' if right else 'BAD '} {stack} {scenario.name}: {said}", flush=True)
+                failure = scenario_failure(scenario, pair)
+                right = scenario_judge(scenario, stack, failure)
+                print(f"{'ok  ' if right else 'BAD '} {stack} {scenario.name}: {describe(failure)}",
+                      flush=True)
                 if not right:
                     bad.append(scenario.name)
                     print(*pair.words(), sep="\n", flush=True)

@@ -125,13 +125,14 @@ class Vm:
     """A QEMU process. Use as a context manager, or call kill()."""
 
     def __init__(self, bed, directory, disks, *, boot=None, serial=None, incoming=False, extra=(),
-                 timeout=60):
+                 as_user=False, timeout=60):
         """directory: where this host sees the images. boot: (kernel, initramfs); None for a machine
         whose processor never starts (`-S`), and whose disks are used by io()."""
         self.bed = bed
         self.extra = extra
         self.log_path = bed.unique("qemu-log")
-        self.migration_path = bed.unique("migrate")
+        self.migration_path = os.path.join(bed.directory("sockets", mode=0o1777),
+                                           os.path.basename(bed.unique("migrate")))
         ours, theirs = socket.socketpair()
         # A terminal, because qemu-io prints to stdout, and that is line-buffered on a terminal only.
         self.output, output = os.openpty()
@@ -152,7 +153,7 @@ class Vm:
             arguments += ["-incoming", "defer"]
         with open(self.log_path, "wb") as log:
             self.process = bed.spawn(
-                arguments, stdin=subprocess.DEVNULL, stderr=log, pass_fds=(theirs.fileno(),),
+                arguments, as_user=as_user, stdin=subprocess.DEVNULL, stderr=log, pass_fds=(theirs.fileno(),),
                 stdout=serial.write_end if serial else output)
         theirs.close()
         os.close(output)
