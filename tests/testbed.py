@@ -179,7 +179,7 @@ def _alive(pid):
         return False
 
 
-def _wait_exit(pid, timeout_s):
+def wait_exit(pid, timeout_s):
     """Waits until a process, child or not, is gone; False when it still runs."""
     try:
         fd = os.pidfd_open(pid)
@@ -244,7 +244,7 @@ class Mount:
         """Waits for the server to end by itself (after a signal or an umount), and checks how."""
         if self.ended:
             return
-        if self.pid is not None and not _wait_exit(self.pid, timeout_s):
+        if self.pid is not None and not wait_exit(self.pid, timeout_s):
             raise TestFailure(f"{self.kind} {self.pid} still runs {timeout_s} s after its end")
         self.ended = True
         if self.process is not None:
@@ -263,7 +263,7 @@ class Mount:
         self.abort_connection()
         if is_mounted(self.path):
             subprocess.run(["umount", "-l", self.path], capture_output=True, check=False)
-        if self.pid is not None and not _wait_exit(self.pid, 5):
+        if self.pid is not None and not wait_exit(self.pid, 5):
             self.kill()
         if self.process is not None:
             self.process.wait()
@@ -288,7 +288,7 @@ class Mount:
             os.kill(self.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
-        _wait_exit(self.pid, 10)
+        wait_exit(self.pid, 10)
 
 
 class Failed:
@@ -563,7 +563,7 @@ class Testbed:
             output = file.read()
         mount = Mount(self, kind, source, path, log, None, None)
         if mount_entry(path) != before:
-            mount.pid = self._find_daemon(path)
+            mount.pid = self.find_daemon(path)
             self.mounts.append(mount)
         check(status == expect, f"{' '.join(argv)}: status {status}, not {expect}\n{output}")
         if expect != 0:
@@ -573,7 +573,7 @@ class Testbed:
         return mount
 
     @staticmethod
-    def _find_daemon(path):
+    def find_daemon(path):
         """The process whose arguments name this (private) mountpoint."""
         for name in os.listdir("/proc"):
             if not name.isdigit() or int(name) == os.getpid():
