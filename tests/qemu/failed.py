@@ -3,6 +3,7 @@
 """Migrations that do not succeed: the source goes on writing, the image is intact, and the next try
 finds everything. A destination may die at any point."""
 import functools
+import time
 
 import migrate
 import scenario
@@ -66,6 +67,14 @@ def kill_after_switch(source, destination):
     resume_source(source)
 
 
+def kill_after_ms(delay_ms, source, destination):
+    """At some point of a migration that takes some ten milliseconds."""
+    migrate.start(source, destination)
+    time.sleep(delay_ms / 1000)
+    destination.kill()
+    resume_source(source)
+
+
 def load_fails(source, destination):
     """The destination misses a device: it learns so after the source has let go, and says so."""
     migrate.capability((source, destination), "return-path")
@@ -93,7 +102,7 @@ def expect_failed(source):
 
 def resume_source(source):
     """Without a return path a source may believe that it succeeded."""
-    if source.qmp.command("query-migrate")["status"] not in migrate.ENDED:
+    if source.qmp.command("query-migrate").get("status") not in migrate.ENDED:
         migrate.wait(source)
     testbed.wait_until(lambda: source.status() != "finish-migrate", what="the migration's end")
     source.qmp.command("cont")
@@ -101,7 +110,7 @@ def resume_source(source):
 
 def source_goes_on(fail, image, pair):
     disk = pair.image(**image)
-    source = pair.start(pair.a, disk, extra=DEVICE if "load_fails" in fail.__name__ else ())
+    source = pair.start(pair.a, disk, extra=DEVICE if fail in (load_fails, load_fails_unheard) else ())
     source.qmp.command("cont")  # nothing to boot, but QEMU resumes what ran
     source.write(PATTERN_BEFORE, 0, 4 * MIB)
     source.flush()
@@ -145,6 +154,7 @@ def destination_dies_as_owner(image, pair):
 
 
 DEVICE = ("-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng")
+DELAYS_MS = (0, 2, 4, 6, 8, 10, 15, 20, 30)
 FAILURES = (cancel_early, cancel_at_switch, kill_listening, kill_early, kill_before_switch,
             kill_in_switch, kill_after_switch, load_fails, load_fails_unheard)
 IMAGES = {"raw": dict(format="raw", cache="none"),
@@ -157,6 +167,9 @@ def scenarios():
             name = fail.__name__.replace("_", " ")
             yield scenario.Scenario(f"{name}, {image_name}",
                                     functools.partial(source_goes_on, fail, image))
+        for delay_ms in DELAYS_MS:
+            yield scenario.Scenario(f"kill after {delay_ms} ms, {image_name}", functools.partial(
+                source_goes_on, functools.partial(kill_after_ms, delay_ms), image))
         yield scenario.Scenario(f"kill after writing, {image_name}",
                                 functools.partial(destination_dies_as_owner, image))
 
