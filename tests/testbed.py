@@ -515,7 +515,7 @@ class Testbed:
 
     def mount_bind(self, source, mountpoint=None):
         path = mountpoint or self.directory(os.path.basename(self.unique("mnt")))
-        self.run(["mount", "--bind", source, path])
+        self.run(["mount", "--rbind", source, path])
         mount = Mount(self, "bind", source, path, None, None, None)
         self.mounts.append(mount)
         return mount
