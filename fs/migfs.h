@@ -49,8 +49,8 @@
  *     EBADF      the descriptor is not open for writing (files)
  *     EPERM      not root (directories)
  *     ENOENT     ACQUIRE: nobody but the caller has the file open
- *     ETIMEDOUT  not done by the deadline
- *     EAGAIN     ACQUIRE: another host holds it and writes
+ *     ETIMEDOUT  not done by the deadline: another host still writes, or the store is stuck
+ *     EAGAIN     ACQUIRE: somebody holds a lock that stands in the way
  *     EIO        the store failed, or the file is fenced: its locks were lost
  *     EOPNOTSUPP the mount keeps no coherence (coherence=off)
  *     others     as the store said: EACCES, ENOSPC, ESTALE

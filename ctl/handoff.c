@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * migfsctl acquire and release: hand each PATH over, and say which did not go.
+ */
+#include "command.h"
+#include "fs/migfs.h"
+#include "reply.h"
+#include "target.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+/* Whether a file of the target has lost its locks: EIO alone does not tell. */
+static bool is_fenced(const struct target *target)
+{
+    struct reply reply;
+    __u64 cursor = 0;
+
+    while (reply_ask(&reply, target, MIGFS_IOC_STATUS, cursor) == 0) {
+        const struct migfs_file *file;
+
+        while ((file = reply_next(&reply)) != NULL) {
+            if (file->state == MIGFS_STATE_FENCED)
+                return true;
+        }
+        if (reply.files.cursor <= cursor)
+            return false;
+        cursor = reply.files.cursor;
+    }
+    return false;
+}
+
+static enum exit_code handoff_fail(const struct target *target, struct migfs_handoff *handoff,
+                                   int error)
+{
+    char *subject = NULL;
+    enum exit_code code;
+
+    handoff->path[sizeof(handoff->path) - 1] = '\0';
+    if (handoff->path[0] != '\0' && target->is_directory)
+        subject = target_show(target, handoff->path);
+    if (error == EIO && is_fenced(target)) {
+        complain("%s: fenced: it lost its locks while this host was owner",
+                 subject != NULL ? subject : target->path);
+        code = EXIT_FENCED;
+    } else {
+        code = target_fail(target, subject, error);
+    }
+    if (handoff->files_failed > 1)
+        complain("%s: %u files failed, %u are done", target->path, handoff->files_failed,
+                 handoff->files_done);
+    free(subject);
+    return code;
+}
+
+static enum exit_code handoff_path(const char *path, unsigned long command)
+{
+    struct migfs_handoff handoff = {.version = MIGFS_IOC_VERSION};
+    struct target target;
+    enum exit_code code = target_open(&target, path, TARGET_HANDOFF);
+
+    if (code != EXIT_DONE)
+        return code;
+    if (ioctl(target.fd, command, &handoff) < 0)
+        code = handoff_fail(&target, &handoff, errno);
+    target_close(&target);
+    return code;
+}
+
+static enum exit_code handoff_all(const struct arguments *arguments, unsigned long command)
+{
+    enum exit_code code = EXIT_DONE;
+
+    for (int i = 0; i < arguments->path_count; i++) {
+        const enum exit_code path_code = handoff_path(arguments->paths[i], command);
+
+        code = code == EXIT_DONE ? path_code : code;
+    }
+    return code;
+}
+
+enum exit_code acquire_command(const struct arguments *arguments)
+{
+    return handoff_all(arguments, MIGFS_IOC_ACQUIRE);
+}
+
+enum exit_code release_command(const struct arguments *arguments)
+{
+    return handoff_all(arguments, MIGFS_IOC_RELEASE);
+}

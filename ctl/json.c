@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "json.h"
+
+#include "reply.h"
+#include "text.h"
+
+#include <inttypes.h>
+#include <json-c/printbuf.h>
+#include <stdio.h>
+#include <string.h>
+
+/* json-c's own string output passes bytes through that are not UTF-8. */
+static int print_name(struct json_object *object, struct printbuf *buffer, int level, int flags)
+{
+    const char *from = json_object_get_string(object);
+    char escaped[8];
+
+    (void)level;
+    (void)flags;
+    printbuf_memappend(buffer, "\"", 1);
+    while (*from != '\0') {
+        const size_t length = text_character_length(from);
+        const unsigned char byte = (unsigned char)*from;
+
+        if (length == 0) {
+            (void)snprintf(escaped, sizeof(escaped), "\\udc%02x", byte); /* it always fits */
+            printbuf_memappend(buffer, escaped, 6);
+        } else if (byte < 0x20 || byte == '"' || byte == '\\' || byte == 0x7f) {
+            (void)snprintf(escaped, sizeof(escaped), "\\u%04x", byte); /* it always fits */
+            printbuf_memappend(buffer, escaped, 6);
+        } else {
+            printbuf_memappend(buffer, from, (int)length);
+        }
+        from += length == 0 ? 1 : length;
+    }
+    return printbuf_memappend(buffer, "\"", 1);
+}
+
+static struct json_object *name_new(const char *name)
+{
+    struct json_object *object = json_object_new_string(name);
+
+    if (object != NULL)
+        json_object_set_serializer(object, print_name, NULL, NULL);
+    return object;
+}
+
+/* value / unit with six decimals; json-c would print 17 digits of a double. */
+static struct json_object *fraction_new(uint64_t value, uint64_t unit)
+{
+    char text[48];
+
+    (void)snprintf(text, sizeof(text), "%" PRIu64 ".%06" PRIu64, value / unit,
+                   value % unit * 1000000 / unit); /* it always fits */
+    return json_object_new_double_s((double)value / (double)unit, text);
+}
+
+/* Takes `value` over; a NULL of json-c means out of memory here, and makes `*failed` true. */
+static void add(struct json_object *object, const char *key, struct json_object *value,
+                bool *failed)
+{
+    if (value == NULL || json_object_object_add(object, key, value) != 0)
+        *failed = true;
+}
+
+static struct json_object *finish(struct json_object *object, bool failed)
+{
+    if (!failed)
+        return object;
+    json_object_put(object);
+    return NULL;
+}
+
+static struct json_object *lock_new(const struct migfs_lock *lock)
+{
+    struct json_object *object = json_object_new_object();
+    char command[sizeof(lock->command) + 1] = "";
+    bool failed = object == NULL;
+
+    if (failed)
+        return NULL;
+    memcpy(command, lock->command, sizeof(lock->command));
+    add(object, "start", json_object_new_uint64(lock->start), &failed);
+    add(object, "length", json_object_new_uint64(lock->length), &failed);
+    add(object, "type", json_object_new_string(lock_type(lock)), &failed);
+    add(object, "pid", json_object_new_uint64(lock->pid), &failed);
+    add(object, "command", name_new(command), &failed);
+    return finish(object, failed);
+}
+
+static struct json_object *locks_new(const struct migfs_file *file)
+{
+    const struct migfs_lock *locks = migfs_file_locks(file);
+    struct json_object *array = json_object_new_array();
+    bool failed = array == NULL;
+
+    for (uint32_t i = 0; i < file->lock_count && !failed; i++) {
+        struct json_object *lock = lock_new(&locks[i]);
+
+        failed = lock == NULL || json_object_array_add(array, lock) != 0;
+    }
+    return finish(array, failed);
+}
+
+static struct json_object *handoff_new(const struct migfs_file *file)
+{
+    struct json_object *object = json_object_new_object();
+    bool failed = object == NULL;
+
+    if (failed)
+        return NULL;
+    add(object, "time", fraction_new((uint64_t)file->handoff_time_ns, 1000000000), &failed);
+    add(object, "direction", json_object_new_string(file_direction(file)), &failed);
+    add(object, "duration_ms", fraction_new(file->handoff_duration_ns, 1000000), &failed);
+    add(object, "bytes_flushed", json_object_new_uint64(file->handoff_bytes_flushed), &failed);
+    add(object, "pages_dropped", json_object_new_uint64(file->handoff_pages_dropped), &failed);
+    return finish(object, failed);
+}
+
+struct json_object *json_file(const struct migfs_file *file, const char *path)
+{
+    struct json_object *object = json_object_new_object();
+    bool failed = object == NULL;
+
+    if (failed)
+        return NULL;
+    add(object, "path", name_new(path), &failed);
+    add(object, "ino", json_object_new_uint64(file->ino), &failed);
+    add(object, "state", json_object_new_string(file_state(file)), &failed);
+    add(object, "transition", json_object_new_string(file_transition(file)), &failed);
+    add(object, "generation", json_object_new_uint64(file->generation), &failed);
+    add(object, "open_generation", json_object_new_uint64(file->open_generation), &failed);
+    add(object, "profile", json_object_new_string(file_profile(file)), &failed);
+    add(object, "locks", locks_new(file), &failed);
+    add(object, "bytes_read", json_object_new_uint64(file->bytes_read), &failed);
+    add(object, "bytes_written", json_object_new_uint64(file->bytes_written), &failed);
+    if (file->handoff_direction != MIGFS_DIRECTION_NONE)
+        add(object, "last_handoff", handoff_new(file), &failed);
+    else if (json_object_object_add(object, "last_handoff", NULL) != 0) /* null */
+        failed = true;
+    return finish(object, failed);
+}
+
+bool json_print(struct json_object *object)
+{
+    const char *text = json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN |
+                                                                  JSON_C_TO_STRING_NOSLASHESCAPE);
+
+    return text != NULL && puts(text) >= 0;
+}

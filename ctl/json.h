@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A file as JSON: the schema of migfsctl(1), version 1. Bytes of a name that are not UTF-8 become
+ * lone surrogates, "\udc80" … "\udcff": valid JSON, and Python's surrogateescape turns them back.
+ */
+#ifndef MIGFS_CTL_JSON_H
+#define MIGFS_CTL_JSON_H
+
+#include "fs/migfs.h"
+
+#include <json-c/json_object.h>
+#include <stdbool.h>
+
+/* `path` is the user's; the caller puts the object. NULL: out of memory. */
+struct json_object *json_file(const struct migfs_file *file, const char *path);
+
+/* One line and a newline on standard output. False: could not be written, or no memory. */
+bool json_print(struct json_object *object);
+
+#endif

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * migfsctl: asks mounts of migfs, and tells them. The command line is read here, the commands are
+ * in a file each; migfsctl(1) is the reference.
+ */
+#include "command.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char usage[] =
+    "Usage: migfsctl status [--json] PATH...\n"
+    "       migfsctl watch [--json] PATH...\n"
+    "       migfsctl acquire PATH...\n"
+    "       migfsctl release PATH...\n"
+    "       migfsctl init --uid UID [--gid GID] SOURCE\n"
+    "       migfsctl --help | --version\n"
+    "\n"
+    "  status   shows the open files: who may write, who holds which locks\n"
+    "  watch    shows each hand-over as it ends\n"
+    "  acquire  makes this host the owner\n"
+    "  release  writes everything back, stops the writers here, lets other hosts acquire\n"
+    "  init     makes SOURCE/.migfs for UID, where root may not (root_squash)\n"
+    "\n"
+    "A PATH is a file on a migfs, or a directory for all open files below.\n"
+    "Exit: 0 done, 1 failed, 2 usage, 3 fenced, 4 timed out, 5 not a migfs.\n";
+
+static const struct command {
+    const char *name;
+    enum exit_code (*run)(const struct arguments *arguments);
+    bool takes_json;
+    bool takes_owner;
+} commands[] = {
+    {"status", status_command, .takes_json = true},
+    {"watch", watch_command, .takes_json = true},
+    {"acquire", acquire_command, .takes_json = false},
+    {"release", release_command, .takes_json = false},
+    {"init", init_command, .takes_owner = true},
+};
+
+void complain(const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    (void)fputs("migfsctl: ", stderr); /* nobody is left to tell */
+    (void)vfprintf(stderr, format, arguments);
+    (void)fputc('\n', stderr);
+    va_end(arguments);
+}
+
+static const struct command *command_find(const char *name)
+{
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    }
+    return NULL;
+}
+
+/* uid_t and gid_t without their -1, which means "leave it" to chown(2). */
+static bool id_parse(const char *text, unsigned *id)
+{
+    char *end;
+    unsigned long value;
+
+    if (text[0] < '0' || text[0] > '9')
+        return false;
+    errno = 0;
+    value = strtoul(text, &end, 10);
+    if (errno != 0 || *end != '\0' || value >= (unsigned)-1)
+        return false;
+    *id = (unsigned)value;
+    return true;
+}
+
+enum option_letter {
+    OPTION_JSON = 'j',
+    OPTION_UID = 'u',
+    OPTION_GID = 'g',
+};
+
+static bool option_take(const struct command *command, int letter, struct arguments *arguments)
+{
+    switch (letter) {
+    case OPTION_JSON:
+        arguments->json = true;
+        if (!command->takes_json)
+            complain("%s takes no --json", command->name);
+        return command->takes_json;
+    case OPTION_UID:
+    case OPTION_GID:
+        if (!command->takes_owner) {
+            complain("%s takes neither --uid nor --gid", command->name);
+            return false;
+        }
+        if (!id_parse(optarg, letter == OPTION_UID ? &arguments->uid : &arguments->gid)) {
+            complain("'%s' is not a number of a user or a group", optarg);
+            return false;
+        }
+        *(letter == OPTION_UID ? &arguments->has_uid : &arguments->has_gid) = true;
+        return true;
+    default:
+        return false; /* getopt_long has said it */
+    }
+}
+
+static bool arguments_parse(const struct command *command, int argc, char **argv,
+                            struct arguments *arguments)
+{
+    static const struct option options[] = {
+        {"json", no_argument, NULL, OPTION_JSON},
+        {"uid", required_argument, NULL, OPTION_UID},
+        {"gid", required_argument, NULL, OPTION_GID},
+        {NULL, 0, NULL, 0},
+    };
+    int letter;
+
+    while ((letter = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        if (!option_take(command, letter, arguments))
+            return false;
+    }
+    arguments->paths = argv + optind;
+    arguments->path_count = argc - optind;
+    if (command->takes_owner && !arguments->has_uid) {
+        complain("%s needs --uid UID: who is to own .migfs", command->name);
+        return false;
+    }
+    if (arguments->path_count < 1 || (command->takes_owner && arguments->path_count > 1)) {
+        complain("%s needs %s", command->name, command->takes_owner ? "one SOURCE" : "a PATH");
+        return false;
+    }
+    return true;
+}
+
+static enum exit_code finish(enum exit_code code)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return code;
+    complain("standard output: %s", strerror(errno));
+    return code == EXIT_DONE ? EXIT_FAILED : code;
+}
+
+int main(int argc, char **argv)
+{
+    struct arguments arguments = {.json = false};
+    const char *name = argc > 1 ? argv[1] : "";
+    const struct command *command = command_find(name);
+
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {
+        (void)fputs(usage, stdout); /* finish() looks */
+        return finish(EXIT_DONE);
+    }
+    if (strcmp(name, "--version") == 0) {
+        (void)puts("migfsctl " MIGFS_VERSION_TEXT); /* finish() looks */
+        return finish(EXIT_DONE);
+    }
+    if (command == NULL) {
+        if (name[0] != '\0')
+            complain("'%s' is not a command", name);
+        (void)fputs(usage, stderr); /* nobody is left to tell */
+        return EXIT_USAGE;
+    }
+    argv[1] = argv[0]; /* getopt_long names it in what it says */
+    if (!arguments_parse(command, argc - 1, argv + 1, &arguments)) {
+        (void)fputs("Try 'migfsctl --help'.\n", stderr); /* nobody is left to tell */
+        return EXIT_USAGE;
+    }
+    return finish(command->run(&arguments));
+}

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "target.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#ifndef FUSE_SUPER_MAGIC
+#define FUSE_SUPER_MAGIC 0x65735546
+#endif
+
+/*
+ * The file is asked about through its directory: that tells the mount which inode is meant without
+ * opening the file, which would make a handle of it (and send an open to the store, where it may
+ * recall another host's delegation). Only where the directory may not be read, or is not on the
+ * same mount (a single file bind-mounted), the file itself is opened.
+ */
+static int open_directory_of(const char *path, const struct stat *file)
+{
+    char resolved[PATH_MAX];
+    struct stat directory;
+    int fd;
+
+    if (realpath(path, resolved) == NULL)
+        return -1;
+    fd = open(dirname(resolved), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    if (fstat(fd, &directory) == 0 && directory.st_dev == file->st_dev)
+        return fd;
+    (void)close(fd); /* nothing was written */
+    return -1;
+}
+
+static int open_for_use(struct target *target, enum target_use use, const struct stat *file)
+{
+    if (S_ISDIR(file->st_mode)) {
+        target->is_directory = true;
+        return open(target->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    }
+    if (!S_ISREG(file->st_mode)) {
+        errno = EINVAL;
+        return -1;
+    }
+    if (use == TARGET_HANDOFF)
+        return open(target->path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+
+    const int fd = open_directory_of(target->path, file);
+
+    if (fd < 0)
+        return open(target->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    target->ino = file->st_ino;
+    return fd;
+}
+
+/* A path as mountinfo writes it: space, tab, newline and backslash as three octal digits. */
+static char *unescape(const char *field)
+{
+    char *text = malloc(strlen(field) + 1);
+    char *to = text;
+
+    if (text == NULL)
+        return NULL;
+    for (const char *from = field; *from != '\0'; to++) {
+        if (from[0] == '\\' && from[1] != '\0' && from[2] != '\0' && from[3] != '\0') {
+            *to = (char)((from[1] - '0') * 64 + (from[2] - '0') * 8 + (from[3] - '0'));
+            from += 4;
+        } else {
+            *to = *from++;
+        }
+    }
+    *to = '\0';
+    return text;
+}
+
+/* "/" becomes "", so that a slash and more can follow. */
+static void strip_root(char *path)
+{
+    if (path != NULL && strcmp(path, "/") == 0)
+        path[0] = '\0';
+}
+
+/* proc_pid_mountinfo(5): id, parent, major:minor, root, mountpoint, … */
+static void take_mount(struct target *target, char *line, uint64_t mount_id)
+{
+    char *rest = line;
+    const char *fields[5] = {NULL};
+
+    for (size_t i = 0; i < 5; i++)
+        fields[i] = strsep(&rest, " ");
+    if (fields[4] == NULL || strtoull(fields[0], NULL, 10) != mount_id)
+        return;
+    target->mount_root = unescape(fields[3]);
+    target->mountpoint = unescape(fields[4]);
+    strip_root(target->mount_root);
+    strip_root(target->mountpoint);
+}
+
+/* Leaves both NULL where it cannot tell: paths are then shown as the mount has them. */
+static void find_mount(struct target *target)
+{
+    struct statx attributes;
+    char *line = NULL;
+    size_t capacity = 0;
+
+    if (statx(target->fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &attributes) != 0 ||
+        (attributes.stx_mask & STATX_MNT_ID) == 0)
+        return;
+    FILE *file = fopen("/proc/self/mountinfo", "re");
+
+    if (file == NULL)
+        return;
+    while (target->mountpoint == NULL && getline(&line, &capacity, file) >= 0)
+        take_mount(target, line, attributes.stx_mnt_id);
+    free(line);
+    (void)fclose(file); /* read only */
+}
+
+static enum exit_code check_is_fuse(const char *path, struct stat *file)
+{
+    const int fd = open(path, O_PATH | O_CLOEXEC); /* reaches no filesystem's open */
+    struct statfs filesystem;
+    bool failed;
+
+    failed = fd < 0 || fstatfs(fd, &filesystem) != 0 || fstat(fd, file) != 0;
+    if (failed)
+        complain("%s: %s", path, strerror(errno));
+    if (fd >= 0)
+        (void)close(fd); /* an O_PATH descriptor */
+    if (failed)
+        return EXIT_FAILED;
+    if (filesystem.f_type == FUSE_SUPER_MAGIC)
+        return EXIT_DONE;
+    complain("%s: not on a migfs", path);
+    return EXIT_NOT_MIGFS;
+}
+
+enum exit_code target_open(struct target *target, const char *path, enum target_use use)
+{
+    struct stat file;
+    const enum exit_code code = check_is_fuse(path, &file);
+
+    if (code != EXIT_DONE)
+        return code;
+    *target = (struct target){.path = path};
+    target->fd = open_for_use(target, use, &file);
+    if (target->fd >= 0) {
+        find_mount(target);
+        return EXIT_DONE;
+    }
+    if (errno == EINVAL)
+        complain("%s: neither a file nor a directory", path);
+    else
+        complain("%s: %s", path, strerror(errno));
+    return EXIT_FAILED;
+}
+
+void target_close(struct target *target)
+{
+    if (target->fd >= 0)
+        (void)close(target->fd); /* nothing was written through it */
+    target->fd = -1;
+    free(target->mount_root);
+    free(target->mountpoint);
+    target->mount_root = NULL;
+    target->mountpoint = NULL;
+}
+
+char *target_show(const struct target *target, const char *below)
+{
+    const char *root = target->mount_root;
+    char *shown = NULL;
+
+    if (target->mountpoint == NULL || root == NULL)
+        return strdup(below);
+    if (root[0] != '\0') {
+        const size_t length = strlen(root + 1);
+
+        /* A file that the part of the migfs that is mounted here does not show. */
+        if (strncmp(below, root + 1, length) != 0 || below[length] != '/')
+            return strdup(below);
+        below += length + 1;
+    }
+    if (asprintf(&shown, "%s/%s", target->mountpoint, below) < 0)
+        return NULL;
+    return shown;
+}
+
+enum exit_code target_fail(const struct target *target, const char *subject, int error)
+{
+    const char *path = subject != NULL ? subject : target->path;
+
+    switch (error) {
+    case ENOTTY:
+    case ENOSYS:
+        complain("%s: not on a migfs", path);
+        return EXIT_NOT_MIGFS;
+    case EOPNOTSUPP:
+        complain("%s: mounted with coherence=off, which hands nothing over", path);
+        return EXIT_FAILED;
+    case ETIMEDOUT:
+        complain("%s: not done by the mount's deadline: another host still writes, or the store "
+                 "does not answer",
+                 path);
+        return EXIT_TIMED_OUT;
+    case EPERM:
+        complain("%s: only root may do this for a directory", path);
+        return EXIT_FAILED;
+    case ENOENT:
+        complain("%s: nobody has it open", path);
+        return EXIT_FAILED;
+    case EAGAIN:
+        complain("%s: somebody holds a lock that stands in the way", path);
+        return EXIT_FAILED;
+    case EINVAL:
+        complain("%s: this migfs is of another version than migfsctl", path);
+        return EXIT_FAILED;
+    default:
+        complain("%s: %s", path, strerror(error));
+        return EXIT_FAILED;
+    }
+}
