@@ -234,7 +234,8 @@ class Mount:
 
     def umount(self, timeout_s=20.0, lazy=False):
         """Unmounts, waits for the server to end and checks how it did."""
-        command = ["umount"] + (["-l"] if lazy else []) + [self.path]
+        command = (["umount"] + (["-l"] if lazy else [])
+                   + (["-R"] if self.kind == "bind" else []) + [self.path])
         result = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s,
                                 check=False)
         check(result.returncode == 0, f"umount {self.path}: {result.stderr.strip()}")
