@@ -6,7 +6,7 @@
  * Lock order of the whole program, outermost first; each is held for a few instructions, and none
  * across a reply, a notification or a call below unless its own comment says so:
  *
- *     inode_table.lock → inode.mutex → lock_table.mutex → transition pool, timers, events
+ *     inode_table.lock → inode.mutex → lock_table.mutex → pool.mutex, events.mutex
  */
 #ifndef MIGFS_FS_CONTEXT_H
 #define MIGFS_FS_CONTEXT_H
@@ -25,7 +25,7 @@ struct context {
     struct handle_table *handles;
     struct lock_table *locks;
     struct record_directory *records;
-    struct transitions *transitions;
+    struct pool *pool;
     struct events *events;
     bool passthrough; /* negotiated with the kernel */
 };

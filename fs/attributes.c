@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "attributes.h"
+
+#include "caller.h"
+#include "data.h"
+#include "handle.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+/* Seconds: as long as it takes, since a transition drops them by notification. */
+#define OWNER_TIMEOUT 3600.0
+/* Seconds; as any other passthrough layer, with coherence=off. */
+#define INCOHERENT_TIMEOUT 1.0
+
+double attributes_timeout(const struct context *context, struct inode *inode)
+{
+    if (!context->options.coherence)
+        return INCOHERENT_TIMEOUT;
+    if (!S_ISREG(inode->type))
+        return 0;
+
+    pthread_mutex_lock(&inode->mutex);
+    const bool may_cache = owner_may_cache(&inode->owner);
+    pthread_mutex_unlock(&inode->mutex);
+    return may_cache ? OWNER_TIMEOUT : 0;
+}
+
+int attributes_read(struct context *context, struct inode *inode, int fd, struct stat *attributes)
+{
+    pthread_mutex_lock(&inode->mutex);
+    const bool forced = owner_asks_server(&inode->owner) || inode->distrusts_below;
+    pthread_mutex_unlock(&inode->mutex);
+    return inode_stat(context->inodes, inode, fd, forced, attributes);
+}
+
+static void reply_attributes(fuse_req_t req, int error, struct inode *inode,
+                             const struct stat *attributes)
+{
+    if (error != 0)
+        fuse_reply_err(req, -error);
+    else
+        fuse_reply_attr(req, attributes, attributes_timeout(context_of(req), inode));
+}
+
+/* The open file's own description where there is one: it sees what it wrote itself. */
+static int get(fuse_req_t req, struct inode *inode, struct fuse_file_info *fi,
+               struct stat *attributes)
+{
+    struct context *context = context_of(req);
+    const struct handle *handle = fi ? handle_find(context->handles, fi->fh) : NULL;
+
+    if (handle && handle->inode == inode)
+        return attributes_read(context, inode, handle->fd, attributes);
+
+    _cleanup_pin_ struct inode_pin pin = inode_pin_scoped(context->inodes, inode);
+    return pin.fd < 0 ? pin.fd : attributes_read(context, inode, pin.fd, attributes);
+}
+
+void attributes_get(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct inode *inode = inode_find(context_of(req)->inodes, ino);
+    struct stat attributes;
+
+    if (!inode)
+        fuse_reply_err(req, ESTALE);
+    else
+        reply_attributes(req, get(req, inode, fi, &attributes), inode, &attributes);
+}
+
+static int set_owner(int fd, const struct stat *wanted, int to_set)
+{
+    const uid_t uid = to_set & FUSE_SET_ATTR_UID ? wanted->st_uid : (uid_t)-1;
+    const gid_t gid = to_set & FUSE_SET_ATTR_GID ? wanted->st_gid : (gid_t)-1;
+
+    return fchownat(fd, "", uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) == 0 ? 0 : -errno;
+}
+
+static struct timespec time_to_set(const struct timespec *time, int to_set, int set, int now)
+{
+    if (to_set & now)
+        return (struct timespec){.tv_nsec = UTIME_NOW};
+    return to_set & set ? *time : (struct timespec){.tv_nsec = UTIME_OMIT};
+}
+
+static int set_times(int fd, const struct stat *wanted, int to_set)
+{
+    const struct timespec times[2] = {
+        time_to_set(&wanted->st_atim, to_set, FUSE_SET_ATTR_ATIME, FUSE_SET_ATTR_ATIME_NOW),
+        time_to_set(&wanted->st_mtim, to_set, FUSE_SET_ATTR_MTIME, FUSE_SET_ATTR_MTIME_NOW),
+    };
+
+    return utimensat(fd, "", times, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) == 0 ? 0 : -errno;
+}
+
+/* The order of chmod and chown matters where both come: chown clears set-id bits. */
+static int set(struct context *context, struct inode *inode, struct handle *handle, int fd,
+               const struct stat *wanted, int to_set)
+{
+    int error = 0;
+
+    if (to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
+        error = set_owner(fd, wanted, to_set);
+    if (error == 0 && to_set & FUSE_SET_ATTR_MODE)
+        error = chmod(inode_proc_path(fd).text, wanted->st_mode & 07777) == 0 ? 0 : -errno;
+    if (error == 0 && to_set & FUSE_SET_ATTR_SIZE)
+        error = data_truncate(context, inode, handle, fd, wanted->st_size);
+    if (error == 0 && to_set & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME |
+                                FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME_NOW))
+        error = set_times(fd, wanted, to_set);
+    return error;
+}
+
+static int set_as_caller(fuse_req_t req, struct inode *inode, struct handle *handle, int fd,
+                         const struct stat *wanted, int to_set)
+{
+    _cleanup_caller_ struct caller caller = caller_begin(req);
+
+    return caller.error != 0 ? caller.error
+                             : set(context_of(req), inode, handle, fd, wanted, to_set);
+}
+
+void attributes_set(fuse_req_t req, fuse_ino_t ino, struct stat *wanted, int to_set,
+                    struct fuse_file_info *fi)
+{
+    struct context *context = context_of(req);
+    struct inode *inode = inode_find(context->inodes, ino);
+    struct handle *handle = fi ? handle_find(context->handles, fi->fh) : NULL;
+    struct stat attributes;
+    int error;
+
+    if (!inode) {
+        fuse_reply_err(req, ESTALE);
+        return;
+    }
+    {
+        _cleanup_pin_ struct inode_pin pin = inode_pin_scoped(context->inodes, inode);
+
+        error = pin.fd < 0 ? pin.fd : set_as_caller(req, inode, handle, pin.fd, wanted, to_set);
+        if (error == 0)
+            error = attributes_read(context, inode, handle ? handle->fd : pin.fd, &attributes);
+    }
+    reply_attributes(req, error, inode, &attributes);
+}
+
+static int may_access(fuse_req_t req, struct inode *inode, int mask)
+{
+    _cleanup_pin_ struct inode_pin pin = inode_pin_scoped(context_of(req)->inodes, inode);
+    _cleanup_caller_ struct caller caller = caller_begin(req);
+
+    if (pin.fd < 0 || caller.error != 0)
+        return pin.fd < 0 ? pin.fd : caller.error;
+    /* AT_EACCESS: by the thread's fsuid; the real uid stays the daemon's. */
+    return faccessat(AT_FDCWD, inode_proc_path(pin.fd).text, mask, AT_EACCESS) == 0 ? 0 : -errno;
+}
+
+void attributes_access(fuse_req_t req, fuse_ino_t ino, int mask)
+{
+    struct inode *inode = inode_find(context_of(req)->inodes, ino);
+
+    fuse_reply_err(req, inode ? -may_access(req, inode, mask) : ESTALE);
+}
+
+static int read_statfs(struct context *context, struct inode *inode, struct statvfs *result)
+{
+    _cleanup_pin_ struct inode_pin pin = inode_pin_scoped(context->inodes, inode);
+
+    if (pin.fd < 0)
+        return pin.fd;
+    return fstatvfs(pin.fd, result) == 0 ? 0 : -errno;
+}
+
+void attributes_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+    struct context *context = context_of(req);
+    struct inode *inode = inode_find(context->inodes, ino ? ino : FUSE_ROOT_ID);
+    struct statvfs result;
+    const int error = inode ? read_statfs(context, inode, &result) : -ESTALE;
+
+    if (error != 0)
+        fuse_reply_err(req, -error);
+    else
+        fuse_reply_statfs(req, &result);
+}

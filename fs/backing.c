@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "backing.h"
+
+#include "caller.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+int backing_reopen(const struct handle *handle, int flags)
+{
+    const struct proc_path path = inode_proc_path(handle->fd);
+    int fd;
+
+    {
+        _cleanup_caller_ struct caller caller = caller_begin_as(handle->uid, handle->gid);
+
+        fd = caller.error == 0 ? open(path.text, flags | O_CLOEXEC) : -1;
+    }
+    /* Opened by a group of theirs that is not known any more: the handle has the right already. */
+    if (fd < 0 && errno == EACCES)
+        fd = open(path.text, flags | O_CLOEXEC);
+    return fd >= 0 ? fd : -errno;
+}
+
+/* ---- a thread's buffer ---- */
+
+static pthread_key_t buffer_key;
+static pthread_once_t buffer_once = PTHREAD_ONCE_INIT;
+static bool buffer_has_key;
+
+static void make_buffer_key(void)
+{
+    buffer_has_key = pthread_key_create(&buffer_key, free) == 0;
+}
+
+char *backing_buffer(void)
+{
+    /* One block more at each end than a request has: a fresh read is widened to whole blocks. */
+    const size_t bytes = BACKING_MOST_BYTES + 2 * BACKING_ALIGNMENT;
+    char *buffer;
+
+    pthread_once(&buffer_once, make_buffer_key);
+    if (!buffer_has_key)
+        return NULL;
+    buffer = pthread_getspecific(buffer_key);
+    if (buffer)
+        return buffer;
+    buffer = aligned_alloc(BACKING_ALIGNMENT, bytes);
+    if (buffer && pthread_setspecific(buffer_key, buffer) != 0) {
+        free(buffer);
+        return NULL;
+    }
+    return buffer;
+}
+
+/* ---- fresh reads ---- */
+
+/* The inode's description for fresh reads, counted as in use; -EINVAL where O_DIRECT is refused. */
+static int fresh_begin(struct handle *handle)
+{
+    struct inode *inode = handle->inode;
+    int fd, opened = -1;
+
+    pthread_mutex_lock(&inode->mutex);
+    fd = inode->direct_refused ? -EINVAL : inode->direct_fd;
+    if (fd >= 0)
+        inode->direct_readers++;
+    pthread_mutex_unlock(&inode->mutex);
+    if (fd != -1)
+        return fd;
+
+    opened = backing_reopen(handle, O_RDONLY | O_DIRECT | O_NOATIME);
+    if (opened == -EPERM) /* O_NOATIME is the file owner's right */
+        opened = backing_reopen(handle, O_RDONLY | O_DIRECT);
+    if (opened < 0 && opened != -EINVAL)
+        return opened;
+
+    pthread_mutex_lock(&inode->mutex);
+    if (opened == -EINVAL)
+        inode->direct_refused = true;
+    else if (inode->direct_fd < 0) {
+        inode->direct_fd = opened;
+        inode->direct_is_over = false;
+        opened = -1;
+    }
+    fd = inode->direct_refused ? -EINVAL : inode->direct_fd;
+    if (fd >= 0)
+        inode->direct_readers++;
+    pthread_mutex_unlock(&inode->mutex);
+    if (opened >= 0)
+        close(opened);
+    return fd;
+}
+
+/* With the mutex held: the descriptor to close when the last reader is gone, else -1. */
+static int take_unused_fresh(struct inode *inode)
+{
+    if (inode->direct_readers > 0 || !inode->direct_is_over)
+        return -1;
+
+    const int fd = inode->direct_fd;
+    inode->direct_fd = -1;
+    return fd;
+}
+
+static void fresh_end(struct inode *inode)
+{
+    int unused;
+
+    pthread_mutex_lock(&inode->mutex);
+    inode->direct_readers--;
+    unused = take_unused_fresh(inode);
+    pthread_mutex_unlock(&inode->mutex);
+    if (unused >= 0)
+        close(unused);
+}
+
+void backing_end_fresh(struct inode *inode)
+{
+    int unused;
+
+    pthread_mutex_lock(&inode->mutex);
+    inode->direct_is_over = true;
+    unused = take_unused_fresh(inode);
+    pthread_mutex_unlock(&inode->mutex);
+    if (unused >= 0)
+        close(unused);
+}
+
+/* Where the store refuses O_DIRECT: drop what its client has of the range, and read. */
+static ssize_t read_dropped(const struct handle *handle, char *buffer, size_t size, off_t offset)
+{
+    const int error = posix_fadvise(handle->fd, offset, (off_t)size, POSIX_FADV_DONTNEED);
+
+    if (error != 0)
+        return -error;
+    const ssize_t count = pread(handle->fd, buffer, size, offset);
+    return count >= 0 ? count : -errno;
+}
+
+/* Whole blocks around the range, as O_DIRECT wants; the part asked for is handed out. */
+static ssize_t read_direct(int fd, char *buffer, size_t size, off_t offset, const char **bytes)
+{
+    const size_t before = (size_t)offset % BACKING_ALIGNMENT;
+    const size_t wide = (before + size + BACKING_ALIGNMENT - 1) & ~(BACKING_ALIGNMENT - 1);
+    const ssize_t count = pread(fd, buffer, wide, offset - (off_t)before);
+
+    if (count < 0)
+        return -errno;
+    if ((size_t)count <= before)
+        return 0;
+    *bytes = buffer + before;
+    return (size_t)count - before < size ? count - (ssize_t)before : (ssize_t)size;
+}
+
+ssize_t backing_read_fresh(struct handle *handle, size_t size, off_t offset, const char **bytes)
+{
+    char *buffer = backing_buffer();
+    ssize_t count;
+    int fd;
+
+    if (!buffer)
+        return -ENOMEM;
+    *bytes = buffer;
+    fd = fresh_begin(handle);
+    if (fd == -EINVAL)
+        return read_dropped(handle, buffer, size, offset);
+    if (fd < 0)
+        return fd;
+    count = read_direct(fd, buffer, size, offset, bytes);
+    fresh_end(handle->inode);
+    return count;
+}
+
+/* ---- dropping ---- */
+
+/* cachestat(2), Linux 6.5; glibc has no wrapper yet. */
+struct cachestat_range {
+    uint64_t offset, length;
+};
+struct cachestat_result {
+    uint64_t cached, dirty, writeback, evicted, recently_evicted;
+};
+#ifndef SYS_cachestat
+#define SYS_cachestat 451
+#endif
+
+static int count_pages(int fd, uint64_t *pages)
+{
+    const struct cachestat_range all = {0, 0};
+    struct cachestat_result result;
+
+    if (syscall(SYS_cachestat, fd, &all, &result, 0) != 0)
+        return -errno;
+    *pages = result.cached;
+    return 0;
+}
+
+/* Before cachestat: asks for each page of a mapping. */
+static int count_pages_mapped(int fd, uint64_t *pages)
+{
+    const off_t size = lseek(fd, 0, SEEK_END);
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    const size_t count = size > 0 ? ((size_t)size + page - 1) / page : 0;
+    unsigned char *present;
+    void *map;
+    int error = 0;
+
+    *pages = 0;
+    if (size < 0)
+        return -errno;
+    if (count == 0)
+        return 0;
+    map = mmap(NULL, (size_t)size, PROT_READ, MAP_SHARED, fd, 0);
+    if (map == MAP_FAILED)
+        return -errno;
+    present = malloc(count);
+    if (!present || mincore(map, (size_t)size, present) != 0)
+        error = present ? -errno : -ENOMEM;
+    for (size_t i = 0; error == 0 && i < count; i++)
+        *pages += present[i] & 1;
+    free(present);
+    munmap(map, (size_t)size);
+    return error;
+}
+
+static int pages_below(int fd, uint64_t *pages)
+{
+    const int error = count_pages(fd, pages);
+
+    return error == -ENOSYS || error == -EOPNOTSUPP ? count_pages_mapped(fd, pages) : error;
+}
+
+int backing_drop(const struct handle *handle, struct backing_drop *result)
+{
+    uint64_t before = 0, after = 0;
+    int error;
+
+    const bool told = pages_below(handle->fd, &before) == 0;
+    if (handle_writes(handle) && fdatasync(handle->fd) != 0)
+        return -errno;
+    error = posix_fadvise(handle->fd, 0, 0, POSIX_FADV_DONTNEED);
+    if (error != 0)
+        return -error;
+    *result = (struct backing_drop){.pages_cached = before};
+    result->stayed = !told || pages_below(handle->fd, &after) != 0 || after > 0;
+    return 0;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What is asked of the store below beyond plain reads and writes: reads from the server past its
+ * client's cache, dropping that cache, syncing, and further descriptions of an open file.
+ */
+#ifndef MIGFS_FS_BACKING_H
+#define MIGFS_FS_BACKING_H
+
+#include "handle.h"
+
+/*
+ * Another description of the handle's file, opened as whoever opened the handle. `flags` as of
+ * open(2). A descriptor, the caller's to close, or a negative errno.
+ */
+int backing_reopen(const struct handle *handle, int flags);
+
+/* Room for reads of a thread: aligned for O_DIRECT. NULL: out of memory. Never freed by the user.
+ */
+#define BACKING_MOST_BYTES ((size_t)1 << 20)
+#define BACKING_ALIGNMENT ((size_t)4096)
+char *backing_buffer(void);
+
+/*
+ * Reads what the server has now. *bytes points into the thread's buffer. Returns how many there
+ * are, 0 at the end of the file, or a negative errno.
+ */
+ssize_t backing_read_fresh(struct handle *handle, size_t size, off_t offset, const char **bytes);
+
+/* The description of fresh reads is no longer needed: closed now, or by its last reader. */
+void backing_end_fresh(struct inode *inode);
+
+/* What a drop found and left. */
+struct backing_drop {
+    uint64_t pages_cached; /* before; 0 where the kernel cannot tell */
+    bool stayed;           /* some could not be dropped, or it cannot be told */
+};
+
+/* Syncs and drops the store client's pages of the handle's file. 0 or a negative errno. */
+int backing_drop(const struct handle *handle, struct backing_drop *result);
+
+#endif

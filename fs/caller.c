@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "caller.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/fsuid.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* umask is shared by all threads of a process until a thread asks for its own (unshare(2)). */
+static _Thread_local bool has_own_umask;
+
+static int own_umask(mode_t mask)
+{
+    if (!has_own_umask && unshare(CLONE_FS) != 0)
+        return -errno;
+    has_own_umask = true;
+    umask(mask);
+    return 0;
+}
+
+/* The raw call: glibc's setgroups changes every thread of the process. */
+static int thread_setgroups(size_t count, const gid_t *groups)
+{
+    return syscall(SYS_setgroups, count, groups) == 0 ? 0 : -errno;
+}
+
+/*
+ * The caller's supplementary groups, from /proc; where it cannot be seen (another pid namespace, or
+ * gone) it has none, which never widens a right.
+ */
+static int assume_groups(fuse_req_t req)
+{
+    gid_t few[64], *groups = few;
+    int count = fuse_req_getgroups(req, (int)(sizeof(few) / sizeof(few[0])), few), error;
+
+    if (count > (int)(sizeof(few) / sizeof(few[0]))) {
+        groups = calloc((size_t)count, sizeof(*groups));
+        if (!groups)
+            return -ENOMEM;
+        const int again = fuse_req_getgroups(req, count, groups);
+        count = again < count ? again : count;
+    }
+    error = thread_setgroups(count > 0 ? (size_t)count : 0, groups);
+    if (groups != few)
+        free(groups);
+    return error;
+}
+
+static struct caller assume_ids(uid_t uid, gid_t gid)
+{
+    setfsgid(gid); /* cannot fail for a root daemon; checked by asking below */
+    setfsuid(uid);
+    if ((gid_t)setfsgid((gid_t)-1) == gid && (uid_t)setfsuid((uid_t)-1) == uid)
+        return (struct caller){.assumed = true};
+    setfsuid(0);
+    setfsgid(0);
+    return (struct caller){.error = -EPERM};
+}
+
+struct caller caller_begin(fuse_req_t req)
+{
+    const struct fuse_ctx *ctx = fuse_req_ctx(req);
+    int error;
+
+    error = own_umask(ctx->umask);
+    if (error != 0 || geteuid() != 0 || (ctx->uid == 0 && ctx->gid == 0))
+        return (struct caller){.error = error};
+    error = assume_groups(req);
+    if (error != 0)
+        return (struct caller){.error = error};
+    return assume_ids(ctx->uid, ctx->gid);
+}
+
+struct caller caller_begin_as(uid_t uid, gid_t gid)
+{
+    if (geteuid() != 0 || (uid == 0 && gid == 0))
+        return (struct caller){0};
+    return assume_ids(uid, gid);
+}
+
+void caller_end(struct caller *caller)
+{
+    if (!caller->assumed)
+        return;
+    setfsuid(0);
+    setfsgid(0);
+    (void)thread_setgroups(0, NULL); /* root may drop its groups; none widens a right */
+    caller->assumed = false;
+}
+
+bool caller_is_root(fuse_req_t req)
+{
+    return fuse_req_ctx(req)->uid == 0;
+}

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "context.h"
+
+#include "events.h"
+#include "handle.h"
+#include "lock.h"
+#include "lock_wait.h"
+#include "log.h"
+#include "pool.h"
+#include "record_file.h"
+#include "transition.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Transitions of so many files run side by side. */
+#define POOL_THREADS 16
+
+/* ---- who this host is ---- */
+
+static int nibble(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* 16 bytes in hex, with or without dashes; what is missing stays zero, and matches only itself. */
+static void read_id(const char *path, uint8_t *id)
+{
+    FILE *file = fopen(path, "re");
+    int c, digits = 0;
+
+    while (file && digits < 32 && (c = fgetc(file)) != EOF) {
+        const int value = nibble((char)c);
+
+        if (value < 0)
+            continue;
+        id[digits / 2] = (uint8_t)(id[digits / 2] | value << (digits % 2 ? 0 : 4));
+        digits++;
+    }
+    if (file)
+        fclose(file);
+}
+
+static int identify(struct record_host *host)
+{
+    read_id("/etc/machine-id", host->machine_id);
+    read_id("/proc/sys/kernel/random/boot_id", host->boot_id);
+    if (gethostname(host->name, sizeof(host->name) - 1) != 0)
+        return -errno;
+    return getrandom(&host->instance, sizeof(host->instance), 0) == sizeof(host->instance) ? 0
+                                                                                           : -errno;
+}
+
+/* ---- the tables ---- */
+
+int context_init(struct context *context)
+{
+    int error = identify(&context->host);
+
+    if (error == 0)
+        error = lock_wait_init();
+    if (error == 0) {
+        context->inodes = inode_table_new(context->source_fd);
+        error = context->inodes ? 0 : -errno;
+    }
+    if (error == 0) {
+        context->handles = handle_table_new();
+        context->locks = lock_table_new();
+        context->events = events_new();
+        context->pool = pool_new(context, POOL_THREADS);
+        if (!context->handles || !context->locks || !context->events || !context->pool)
+            error = -ENOMEM;
+    }
+    if (error == 0)
+        error = record_directory_open(context, &context->records);
+    if (error != 0) {
+        log_error("%s cannot be served: %s", context->options.source, strerror(-error));
+        context_deinit(context);
+    }
+    return error;
+}
+
+int context_start(struct context *context)
+{
+    const int error = pool_start(context->pool);
+
+    if (error != 0)
+        log_error("threads cannot be started: %s", strerror(-error));
+    return error;
+}
+
+void context_deinit(struct context *context)
+{
+    if (context->events)
+        events_stop(context->events);
+    if (context->locks)
+        lock_wait_end_all(context);
+    pool_stop(context->pool);
+    record_directory_close(context->records);
+    handle_table_free(context->handles);
+    inode_table_free(context->inodes);
+    lock_table_free(context->locks);
+    events_free(context->events);
+    pool_free(context->pool);
+    context->records = NULL;
+    context->handles = NULL;
+    context->inodes = NULL;
+    context->locks = NULL;
+    context->events = NULL;
+    context->pool = NULL;
+}
+
+/* ---- releasing all ---- */
+
+/* Shared by who waits and the releases; the last of them frees it. */
+struct releases {
+    pthread_mutex_t mutex;
+    pthread_cond_t done;
+    unsigned pending; /* releases under way, and one for who waits */
+    unsigned open_files;
+    unsigned deadline_ms;
+    struct context *context;
+};
+
+static void releases_put(struct releases *releases)
+{
+    pthread_mutex_lock(&releases->mutex);
+    const bool is_last = --releases->pending == 0;
+    pthread_cond_broadcast(&releases->done);
+    pthread_mutex_unlock(&releases->mutex);
+    if (!is_last)
+        return;
+    pthread_cond_destroy(&releases->done);
+    pthread_mutex_destroy(&releases->mutex);
+    free(releases);
+}
+
+static void released(struct context *context, struct inode *inode, int error, void *data)
+{
+    if (error != 0)
+        log_error("inode %ju was not handed over: %s", (uintmax_t)inode->identity.ino,
+                  strerror(-error));
+    inode_unref(context->inodes, inode);
+    releases_put(data);
+}
+
+static void log_open_file(struct context *context, struct inode *inode)
+{
+    _cleanup_pin_ struct inode_pin pin = inode_pin_scoped(context->inodes, inode);
+    char path[4096] = "";
+    const ssize_t length =
+        pin.fd < 0 ? -1 : readlink(inode_proc_path(pin.fd).text, path, sizeof(path) - 1);
+
+    log_warning("%s is still open here: who has it open gets EIO from now on",
+                length > 0 ? path : "a file that is gone");
+}
+
+static int release_one(struct inode *inode, void *data)
+{
+    struct releases *releases = data;
+    struct context *context = releases->context;
+
+    if (!S_ISREG(inode->type))
+        return 0;
+    log_open_file(context, inode);
+    pthread_mutex_lock(&inode->mutex);
+    const bool owns =
+        owner_state(&inode->owner) == OWNER_OWNER || owner_state(&inode->owner) == OWNER_SHARED;
+    pthread_mutex_unlock(&inode->mutex);
+
+    pthread_mutex_lock(&releases->mutex);
+    releases->open_files++;
+    releases->pending += owns;
+    pthread_mutex_unlock(&releases->mutex);
+    if (!owns)
+        return 0;
+    inode_ref(context->inodes, inode);
+    transition_release(context, inode, releases->deadline_ms, released, releases);
+    return 0;
+}
+
+unsigned context_release_all(struct context *context)
+{
+    struct releases *releases = calloc(1, sizeof(*releases));
+    unsigned open_files;
+
+    if (!releases)
+        return 0;
+    pthread_mutex_init(&releases->mutex, NULL);
+    pthread_cond_init(&releases->done, NULL);
+    releases->pending = 1;
+    releases->deadline_ms = context->options.deadline_ms;
+    releases->context = context;
+    (void)inode_each_open(context->inodes, release_one, releases); /* short of memory: none */
+
+    /* Each release ends: by itself, or by its deadline. */
+    pthread_mutex_lock(&releases->mutex);
+    while (releases->pending > 1)
+        pthread_cond_wait(&releases->done, &releases->mutex);
+    open_files = releases->open_files;
+    pthread_mutex_unlock(&releases->mutex);
+    releases_put(releases);
+    return open_files;
+}

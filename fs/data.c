@@ -1,0 +1,553 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "data.h"
+
+#include "backing.h"
+#include "caller.h"
+#include "lock.h"
+#include "names.h"
+#include "passthrough.h"
+#include "record_file.h"
+#include "transition.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- the gate ---- */
+
+/* With `handle` NULL (a truncate by path) nobody holds a write byte. 0: gate_leave must follow. */
+static int gate_enter(struct context *context, struct inode *inode, const struct handle *handle)
+{
+    const bool strict = context->options.fence == FENCE_STRICT;
+    const bool holds = strict && handle && lock_handle_writes(context, inode, handle);
+    int error;
+
+    pthread_mutex_lock(&inode->mutex);
+    error = owner_write_permitted(&inode->owner, context->options.fence, holds);
+    if (error == 0)
+        inode->writes_under_way++;
+    pthread_mutex_unlock(&inode->mutex);
+    return error;
+}
+
+static void gate_leave(struct inode *inode, size_t bytes)
+{
+    pthread_mutex_lock(&inode->mutex);
+    inode->bytes_written += bytes;
+    if (--inode->writes_under_way == 0)
+        pthread_cond_broadcast(&inode->drained);
+    pthread_mutex_unlock(&inode->mutex);
+}
+
+static bool asks_server(struct inode *inode)
+{
+    pthread_mutex_lock(&inode->mutex);
+    const bool asks = owner_asks_server(&inode->owner) || inode->distrusts_below;
+    pthread_mutex_unlock(&inode->mutex);
+    return asks;
+}
+
+/* ---- opening ---- */
+
+/*
+ * What the kernel may keep of this open. While owner its pages stay whatever is opened (fact 13);
+ * what is read of a file that another host writes shall not stay at all.
+ */
+static void set_open_flags(struct context *context, struct inode *inode, struct fuse_file_info *fi)
+{
+    const bool direct = (fi->flags & O_DIRECT) != 0;
+    const bool read_only = (fi->flags & O_ACCMODE) == O_RDONLY;
+
+    pthread_mutex_lock(&inode->mutex);
+    const bool may_cache = owner_may_cache(&inode->owner);
+    const bool asks = owner_asks_server(&inode->owner);
+    pthread_mutex_unlock(&inode->mutex);
+    fi->keep_cache = may_cache;
+    fi->direct_io = direct || (asks && read_only && context->options.standby == STANDBY_DIRECT);
+    fi->parallel_direct_writes = direct;
+}
+
+/* Takes `fd` over: a handle, and what the kernel is to know of it. */
+static int open_handle(fuse_req_t req, struct inode *inode, int fd, struct fuse_file_info *fi,
+                       struct handle **result)
+{
+    struct context *context = context_of(req);
+    struct handle *handle = handle_open(context, inode, fd, fi->flags, fuse_req_ctx(req));
+    int error = 0;
+
+    if (!handle) {
+        close(fd);
+        return -ENOMEM;
+    }
+    fi->fh = handle->number;
+    if (context->passthrough && S_ISREG(inode->type))
+        error = passthrough_open(req, handle, fi);
+    else if (context->options.coherence)
+        set_open_flags(context, inode, fi);
+    if (error != 0) {
+        transition_close(context, handle, NULL);
+        return error;
+    }
+    *result = handle;
+    return 0;
+}
+
+/* Flags for the open below: what names is done already, and the descriptor is ours. */
+static int flags_below(int flags)
+{
+    return (flags & ~(O_CREAT | O_EXCL | O_NOCTTY | O_NOFOLLOW)) | O_CLOEXEC;
+}
+
+static int open_below(fuse_req_t req, struct inode *inode, int flags)
+{
+    _cleanup_pin_ struct inode_pin pin = inode_pin_scoped(context_of(req)->inodes, inode);
+    _cleanup_caller_ struct caller caller = caller_begin(req);
+
+    if (pin.fd < 0 || caller.error != 0)
+        return pin.fd < 0 ? pin.fd : caller.error;
+    const int fd = open(inode_proc_path(pin.fd).text, flags_below(flags));
+    return fd >= 0 ? fd : -errno;
+}
+
+/* O_TRUNC changes the file, and passes the gate like a write. */
+static int open_gated(fuse_req_t req, struct inode *inode, int flags)
+{
+    int result;
+
+    if (!(flags & O_TRUNC))
+        return open_below(req, inode, flags);
+    result = gate_enter(context_of(req), inode, NULL);
+    if (result != 0)
+        return result;
+    result = open_below(req, inode, flags);
+    gate_leave(inode, 0);
+    return result;
+}
+
+static int open_file(fuse_req_t req, struct inode *inode, struct fuse_file_info *fi,
+                     struct handle **handle)
+{
+    int fd;
+
+    /* A changed state needs no drop here: the open itself drops what the kernel has. */
+    (void)record_look(context_of(req), inode);
+    fd = open_gated(req, inode, fi->flags);
+    return fd < 0 ? fd : open_handle(req, inode, fd, fi, handle);
+}
+
+void data_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct context *context = context_of(req);
+    struct inode *inode = inode_find(context->inodes, ino);
+    struct handle *handle = NULL;
+    const int error = inode ? open_file(req, inode, fi, &handle) : -ESTALE;
+
+    if (error != 0)
+        fuse_reply_err(req, -error);
+    else if (fuse_reply_open(req, fi) != 0)
+        transition_close(context, handle, NULL);
+}
+
+/* ---- creating ---- */
+
+struct created {
+    struct inode *inode;
+    struct handle *handle;
+    struct stat attributes;
+};
+
+/*
+ * `name` NULL: a file without one (O_TMPFILE). A symbolic link that another host has put there
+ * meanwhile is not followed: it is the kernel's to follow.
+ */
+static int create_below(fuse_req_t req, struct inode *directory, const char *name, mode_t mode,
+                        int flags)
+{
+    _cleanup_pin_ struct inode_pin pin = inode_pin_scoped(context_of(req)->inodes, directory);
+    _cleanup_caller_ struct caller caller = caller_begin(req);
+    int fd;
+
+    if (pin.fd < 0 || caller.error != 0)
+        return pin.fd < 0 ? pin.fd : caller.error;
+    fd = name ? openat(pin.fd, name, flags | O_CREAT | O_NOFOLLOW | O_CLOEXEC, mode)
+              : open(inode_proc_path(pin.fd).text, flags | O_TMPFILE | O_CLOEXEC, mode);
+    return fd >= 0 ? fd : -errno;
+}
+
+static int create_file(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+                       struct fuse_file_info *fi, struct created *created)
+{
+    struct context *context = context_of(req);
+    struct inode *directory = inode_find(context->inodes, parent);
+    int fd, error;
+
+    if (!directory)
+        return -ESTALE;
+    if (name && names_hidden(context, parent, name))
+        return -EPERM;
+    fd = create_below(req, directory, name, mode, fi->flags & ~O_NOCTTY);
+    if (fd < 0)
+        return fd;
+    error = inode_lookup(context->inodes, fd, "", &created->inode, &created->attributes);
+    if (error != 0) {
+        close(fd);
+        return error;
+    }
+    (void)record_look(context, created->inode); /* O_CREAT may have opened one that existed */
+    error = open_handle(req, created->inode, fd, fi, &created->handle);
+    if (error != 0) {
+        inode_forget(context->inodes, created->inode, 1);
+        inode_unref(context->inodes, created->inode);
+    }
+    return error;
+}
+
+static void create_and_reply(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+                             struct fuse_file_info *fi)
+{
+    struct context *context = context_of(req);
+    struct created created;
+    const int error = create_file(req, parent, name, mode, fi, &created);
+
+    if (error != 0) {
+        fuse_reply_err(req, -error);
+        return;
+    }
+    const struct fuse_entry_param entry = names_entry(context, created.inode, &created.attributes);
+    if (fuse_reply_create(req, &entry, fi) != 0) {
+        inode_forget(context->inodes, created.inode, 1);
+        transition_close(context, created.handle, NULL);
+    }
+    inode_unref(context->inodes, created.inode);
+}
+
+void data_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+                 struct fuse_file_info *fi)
+{
+    create_and_reply(req, parent, name, mode, fi);
+}
+
+void data_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file_info *fi)
+{
+    create_and_reply(req, parent, NULL, mode, fi);
+}
+
+/* ---- reading ---- */
+
+static ssize_t read_cached(const struct handle *handle, size_t size, off_t offset,
+                           const char **bytes)
+{
+    char *buffer = backing_buffer();
+
+    if (!buffer)
+        return -ENOMEM;
+    *bytes = buffer;
+    const ssize_t count = pread(handle->fd, buffer, size, offset);
+    return count >= 0 ? count : -errno;
+}
+
+/* A handle that bypasses every cache is fresh as it is, and gives its own errors. */
+static ssize_t read_bytes(struct context *context, struct handle *handle, size_t size, off_t offset,
+                          const char **bytes)
+{
+    struct inode *inode = handle->inode;
+    ssize_t count;
+
+    if (size > BACKING_MOST_BYTES)
+        size = BACKING_MOST_BYTES;
+    pthread_mutex_lock(&inode->mutex);
+    const enum owner_state state = owner_state(&inode->owner);
+    const bool fresh = owner_asks_server(&inode->owner) || inode->distrusts_below;
+    pthread_mutex_unlock(&inode->mutex);
+    if (state == OWNER_FENCED && context->options.fence != FENCE_OFF)
+        return -EIO;
+    if (!fresh || !context->options.coherence || handle->flags & O_DIRECT)
+        return read_cached(handle, size, offset, bytes);
+
+    count = backing_read_fresh(handle, size, offset, bytes);
+    transition_drop_later(context, inode); /* the kernel may have kept what it was given */
+    return count;
+}
+
+void data_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
+{
+    struct context *context = context_of(req);
+    struct handle *handle = handle_find(context->handles, fi->fh);
+    const char *bytes = NULL;
+    ssize_t count;
+
+    (void)ino;
+    if (!handle) {
+        fuse_reply_err(req, EBADF);
+        return;
+    }
+    atomic_store(&handle->may_be_closing, false);
+    count = read_bytes(context, handle, size, offset, &bytes);
+    if (count < 0) {
+        fuse_reply_err(req, (int)-count);
+        return;
+    }
+    pthread_mutex_lock(&handle->inode->mutex);
+    handle->inode->bytes_read += (uint64_t)count;
+    pthread_mutex_unlock(&handle->inode->mutex);
+    fuse_reply_buf(req, bytes, (size_t)count);
+}
+
+/* ---- writing ---- */
+
+/* O_DIRECT wants aligned memory, which the request's need not be: then it is copied. */
+static const char *aligned_for(const struct handle *handle, const char *bytes, size_t size)
+{
+    char *buffer;
+
+    if (!(handle->flags & O_DIRECT) || (uintptr_t)bytes % BACKING_ALIGNMENT == 0)
+        return bytes;
+    buffer = size <= BACKING_MOST_BYTES ? backing_buffer() : NULL;
+    return buffer ? memcpy(buffer, bytes, size) : NULL;
+}
+
+static ssize_t write_below(const struct handle *handle, const char *bytes, size_t size,
+                           off_t offset)
+{
+    bytes = aligned_for(handle, bytes, size);
+    if (!bytes)
+        return -ENOMEM;
+    const ssize_t count = pwrite(handle->fd, bytes, size, offset);
+    return count >= 0 ? count : -errno;
+}
+
+/*
+ * Set-id bits go when another user writes: the thread takes the writer's ids, and with them loses
+ * the capability that keeps the bits. Pages that the kernel writes back later have no writer.
+ */
+static ssize_t write_as(fuse_req_t req, const struct handle *handle, const char *bytes, size_t size,
+                        off_t offset, bool is_writeback)
+{
+    struct inode *inode = handle->inode;
+
+    pthread_mutex_lock(&inode->mutex);
+    const bool may_have_setid = inode->may_have_setid;
+    pthread_mutex_unlock(&inode->mutex);
+    if (!may_have_setid || is_writeback || caller_is_root(req))
+        return write_below(handle, bytes, size, offset);
+
+    _cleanup_caller_ struct caller caller = caller_begin(req);
+    return caller.error != 0 ? caller.error : write_below(handle, bytes, size, offset);
+}
+
+/* Where a page cannot be written back nobody is told but the next fsync, and a release's flush. */
+static void note_writeback_error(struct inode *inode, int error)
+{
+    pthread_mutex_lock(&inode->mutex);
+    inode->writeback_error = error;
+    pthread_mutex_unlock(&inode->mutex);
+}
+
+static ssize_t write_bytes(fuse_req_t req, struct handle *handle, const char *bytes, size_t size,
+                           off_t offset, bool is_writeback)
+{
+    struct context *context = context_of(req);
+    const int error = gate_enter(context, handle->inode, handle);
+    ssize_t count = error;
+
+    if (error == 0) {
+        count = write_as(req, handle, bytes, size, offset, is_writeback);
+        gate_leave(handle->inode, count > 0 ? (size_t)count : 0);
+    }
+    if (count < 0 && is_writeback)
+        note_writeback_error(handle->inode, (int)count);
+    return count;
+}
+
+void data_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size, off_t offset,
+                struct fuse_file_info *fi)
+{
+    struct handle *handle = handle_find(context_of(req)->handles, fi->fh);
+    ssize_t count = -EBADF;
+
+    (void)ino;
+    if (handle) {
+        atomic_store(&handle->may_be_closing, false);
+        count = write_bytes(req, handle, bytes, size, offset, fi->writepage);
+    }
+    if (count < 0)
+        fuse_reply_err(req, (int)-count);
+    else
+        fuse_reply_write(req, (size_t)count);
+}
+
+int data_truncate(struct context *context, struct inode *inode, const struct handle *handle, int fd,
+                  off_t length)
+{
+    const int error = gate_enter(context, inode, handle);
+    int result;
+
+    if (error != 0)
+        return error;
+    if (handle && handle_writes(handle))
+        result = ftruncate(handle->fd, length) == 0 ? 0 : -errno;
+    else
+        result = truncate(inode_proc_path(fd).text, length) == 0 ? 0 : -errno;
+    gate_leave(inode, 0);
+    return result;
+}
+
+/* ---- the rest ---- */
+
+/*
+ * A close of any descriptor of the file: what it wrote must be at the server when it returns, and
+ * an NFS client does that at the close of any description's descriptor.
+ */
+static int close_below(const struct handle *handle)
+{
+    int duplicate;
+
+    if (!handle_writes(handle))
+        return 0;
+    duplicate = fcntl(handle->fd, F_DUPFD_CLOEXEC, 0);
+    if (duplicate < 0)
+        return -errno;
+    return close(duplicate) == 0 ? 0 : -errno;
+}
+
+void data_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct context *context = context_of(req);
+    struct handle *handle = handle_find(context->handles, fi->fh);
+    int error;
+
+    (void)ino;
+    if (!handle) {
+        fuse_reply_err(req, EBADF);
+        return;
+    }
+    error = close_below(handle);
+    atomic_store(&handle->may_be_closing, true);
+    transition_flush(context, handle, fi->lock_owner, error, req);
+}
+
+void data_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct context *context = context_of(req);
+    struct handle *handle = handle_find(context->handles, fi->fh);
+
+    (void)ino;
+    if (handle)
+        transition_close(context, handle, req);
+    else
+        fuse_reply_err(req, EBADF);
+}
+
+void data_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi)
+{
+    struct handle *handle = handle_find(context_of(req)->handles, fi->fh);
+    int result = -1;
+
+    (void)ino;
+    errno = EBADF;
+    if (handle)
+        result = data_only ? fdatasync(handle->fd) : fsync(handle->fd);
+    fuse_reply_err(req, result == 0 ? 0 : errno);
+}
+
+static int allocate(fuse_req_t req, const struct handle *handle, int mode, off_t offset,
+                    off_t length)
+{
+    struct context *context = context_of(req);
+    int error = gate_enter(context, handle->inode, handle);
+
+    if (error != 0)
+        return error;
+    {
+        _cleanup_caller_ struct caller caller = caller_begin(req);
+
+        error = caller.error;
+        if (error == 0)
+            error = fallocate(handle->fd, mode, offset, length) == 0 ? 0 : -errno;
+    }
+    gate_leave(handle->inode, 0);
+    return error;
+}
+
+void data_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
+                    struct fuse_file_info *fi)
+{
+    const struct handle *handle = handle_find(context_of(req)->handles, fi->fh);
+
+    (void)ino;
+    fuse_reply_err(req, handle ? -allocate(req, handle, mode, offset, length) : EBADF);
+}
+
+/* Where the server must be asked, its length first: the client seeks within the one it knows. */
+static off_t seek(struct context *context, const struct handle *handle, off_t offset, int whence)
+{
+    struct stat attributes;
+
+    if (asks_server(handle->inode)) {
+        const int error = inode_stat(context->inodes, handle->inode, handle->fd, true, &attributes);
+
+        if (error != 0)
+            return error;
+    }
+    const off_t found = lseek(handle->fd, offset, whence);
+    return found >= 0 ? found : -errno;
+}
+
+void data_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct fuse_file_info *fi)
+{
+    struct context *context = context_of(req);
+    const struct handle *handle = handle_find(context->handles, fi->fh);
+    const off_t found = handle ? seek(context, handle, offset, whence) : -EBADF;
+
+    (void)ino;
+    if (found < 0)
+        fuse_reply_err(req, (int)-found);
+    else
+        fuse_reply_lseek(req, found);
+}
+
+/* What must be read from the server the kernel copies itself, by reads that are served so. */
+static ssize_t copy(fuse_req_t req, const struct handle *from, off_t from_offset,
+                    const struct handle *to, off_t to_offset, size_t size, unsigned flags)
+{
+    struct context *context = context_of(req);
+    ssize_t count;
+    int error;
+
+    if (asks_server(from->inode))
+        return -EOPNOTSUPP;
+    error = gate_enter(context, to->inode, to);
+    if (error != 0)
+        return error;
+    {
+        _cleanup_caller_ struct caller caller = caller_begin(req);
+
+        count = caller.error;
+        if (count == 0) {
+            count = copy_file_range(from->fd, &from_offset, to->fd, &to_offset, size, flags);
+            count = count >= 0 ? count : -errno;
+        }
+    }
+    gate_leave(to->inode, count > 0 ? (size_t)count : 0);
+    return count;
+}
+
+void data_copy_file_range(fuse_req_t req, fuse_ino_t from_ino, off_t from_offset,
+                          struct fuse_file_info *from_fi, fuse_ino_t to_ino, off_t to_offset,
+                          struct fuse_file_info *to_fi, size_t size, int flags)
+{
+    struct context *context = context_of(req);
+    const struct handle *from = handle_find(context->handles, from_fi->fh);
+    const struct handle *to = handle_find(context->handles, to_fi->fh);
+    const ssize_t count =
+        from && to ? copy(req, from, from_offset, to, to_offset, size, (unsigned)flags) : -EBADF;
+
+    (void)from_ino;
+    (void)to_ino;
+    if (count < 0)
+        fuse_reply_err(req, (int)-count);
+    else
+        fuse_reply_write(req, (size_t)count);
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Open files and directories of the mount, by the number that the kernel is given. A handle owns
+ * the description that its open made below and a reference on its inode.
+ */
+#ifndef MIGFS_FS_HANDLE_H
+#define MIGFS_FS_HANDLE_H
+
+#include "inode.h"
+
+#include <dirent.h>
+#include <stdatomic.h>
+
+struct handle {
+    /* Fixed from creation. */
+    uint64_t number; /* what the kernel calls fh */
+    struct inode *inode;
+    int fd;    /* the description below; a directory's is directory's to close */
+    int flags; /* of open(2), as asked */
+    uid_t uid; /* who opened it: further descriptions are opened as them */
+    gid_t gid;
+    uint64_t open_generation; /* of the file, as its record said then */
+    bool keeps_pin;           /* an unlinked inode cannot be found again: pinned while open */
+
+    /* The lock owner that has the handle's own description; pool jobs of the inode only. */
+    uint64_t description_owner;
+    bool description_owner_known;
+
+    /* Set by FLUSH, cleared by any other use: its RELEASE may be on its way. */
+    atomic_bool may_be_closing;
+
+    /* inode.mutex */
+    struct handle *next, *previous;
+
+    /* directories only; `directory_mutex` serialises the stream */
+    pthread_mutex_t directory_mutex;
+    DIR *directory;
+    off_t position;
+};
+
+struct handle_table;
+
+struct handle_table *handle_table_new(void);
+void handle_table_free(struct handle_table *table);
+
+/*
+ * Makes a handle for `fd`, which it takes over on success, with a reference on the inode, and links
+ * it into the inode's open ones. NULL: out of memory, the descriptor is still the caller's.
+ */
+struct handle *handle_open(struct context *context, struct inode *inode, int fd, int flags,
+                           const struct fuse_ctx *caller);
+
+/* The handle of a number that the kernel holds open. NULL for any other number. */
+struct handle *handle_find(struct handle_table *table, uint64_t number);
+
+/* Unlinks and frees it, closes its description; the inode's reference goes with it. */
+void handle_close(struct context *context, struct handle *handle);
+
+static inline bool handle_reads(const struct handle *handle)
+{
+    return (handle->flags & O_ACCMODE) != O_WRONLY;
+}
+static inline bool handle_writes(const struct handle *handle)
+{
+    return (handle->flags & O_ACCMODE) != O_RDONLY;
+}
+
+#endif

@@ -1,0 +1,633 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "inode.h"
+
+#include "log.h"
+
+#include <xxhash.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+/* Mount points crossed below SOURCE: one descriptor each, to open handles of that filesystem by. */
+struct crossed_mount {
+    dev_t dev;
+    int fd;
+    struct crossed_mount *next;
+};
+
+struct inode_table {
+    pthread_mutex_t lock;
+    struct inode **by_id;
+    struct inode **by_identity;
+    size_t buckets; /* a power of two, of both */
+    size_t count;
+    uint64_t last_node_id;
+    dev_t root_dev;
+    struct crossed_mount *mounts;
+    struct inode *newest, *oldest; /* unpinned, with an open descriptor that can be had again */
+    size_t idle_fds;
+    size_t most_idle_fds;
+};
+
+/* ---- identity ---- */
+
+static uint64_t identity_hash(const struct inode_identity *identity)
+{
+    uint64_t words[] = {(uint64_t)identity->dev, (uint64_t)identity->ino,
+                        (uint64_t)identity->birth_ns};
+
+    return XXH3_64bits_withSeed(identity->handle, identity->handle_bytes,
+                                XXH3_64bits(words, sizeof(words)));
+}
+
+static bool identity_equals(const struct inode_identity *a, const struct inode_identity *b)
+{
+    return a->dev == b->dev && a->ino == b->ino && a->birth_ns == b->birth_ns &&
+           a->handle_type == b->handle_type && a->handle_bytes == b->handle_bytes &&
+           memcmp(a->handle, b->handle, a->handle_bytes) == 0;
+}
+
+struct handle_buffer {
+    struct file_handle header;
+    uint8_t bytes[MAX_HANDLE_SZ];
+};
+
+/* The store's file handle of an O_PATH descriptor; none is no error. */
+static void identity_take_handle(struct inode_identity *identity, int fd)
+{
+    struct handle_buffer buffer = {.header.handle_bytes = MAX_HANDLE_SZ};
+    int mount_id;
+
+    if (name_to_handle_at(fd, "", &buffer.header, &mount_id, AT_EMPTY_PATH) != 0)
+        return;
+    identity->handle_type = buffer.header.handle_type;
+    identity->handle_bytes = buffer.header.handle_bytes;
+    memcpy(identity->handle, buffer.header.f_handle, buffer.header.handle_bytes);
+}
+
+static int64_t time_ns(const struct statx_timestamp *time)
+{
+    return time->tv_sec * INT64_C(1000000000) + time->tv_nsec;
+}
+
+static struct timespec time_spec(const struct statx_timestamp *time)
+{
+    return (struct timespec){.tv_sec = time->tv_sec, .tv_nsec = time->tv_nsec};
+}
+
+static void attributes_from(const struct statx *from, struct stat *attributes)
+{
+    *attributes = (struct stat){
+        .st_dev = makedev(from->stx_dev_major, from->stx_dev_minor),
+        .st_ino = from->stx_ino,
+        .st_mode = from->stx_mode,
+        .st_nlink = from->stx_nlink,
+        .st_uid = from->stx_uid,
+        .st_gid = from->stx_gid,
+        .st_rdev = makedev(from->stx_rdev_major, from->stx_rdev_minor),
+        .st_size = (off_t)from->stx_size,
+        .st_blksize = (blksize_t)from->stx_blksize,
+        .st_blocks = (blkcnt_t)from->stx_blocks,
+        .st_atim = time_spec(&from->stx_atime),
+        .st_mtim = time_spec(&from->stx_mtime),
+        .st_ctim = time_spec(&from->stx_ctime),
+    };
+}
+
+static int statx_errno(int fd, int flags, struct statx *out)
+{
+    const unsigned mask = STATX_BASIC_STATS | STATX_BTIME;
+
+    return statx(fd, "", AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW | flags, mask, out) == 0 ? 0 : -errno;
+}
+
+/* ---- descriptors ---- */
+
+static void lru_remove(struct inode_table *table, struct inode *inode)
+{
+    *(inode->lru_newer ? &inode->lru_newer->lru_older : &table->newest) = inode->lru_older;
+    *(inode->lru_older ? &inode->lru_older->lru_newer : &table->oldest) = inode->lru_newer;
+    inode->lru_newer = inode->lru_older = NULL;
+    table->idle_fds--;
+}
+
+static void lru_add(struct inode_table *table, struct inode *inode)
+{
+    inode->lru_newer = NULL;
+    inode->lru_older = table->newest;
+    *(table->newest ? &table->newest->lru_newer : &table->oldest) = inode;
+    table->newest = inode;
+    table->idle_fds++;
+}
+
+/* Takes the oldest idle descriptor out when there are too many: -1, or one to close unlocked. */
+static int lru_evict(struct inode_table *table)
+{
+    struct inode *oldest = table->oldest;
+
+    if (table->idle_fds <= table->most_idle_fds)
+        return -1;
+    lru_remove(table, oldest);
+
+    const int fd = oldest->fd;
+    oldest->fd = -1;
+    return fd;
+}
+
+static void close_if_open(int fd)
+{
+    if (fd >= 0)
+        close(fd); /* O_PATH: nothing is written by it, nothing can fail */
+}
+
+/* Any descriptor on the filesystem of `dev`; valid for the table's life. */
+static int mount_fd_of(const struct inode_table *table, dev_t dev)
+{
+    for (const struct crossed_mount *mount = table->mounts; mount; mount = mount->next) {
+        if (mount->dev == dev)
+            return mount->fd;
+    }
+    return -1;
+}
+
+static int open_identity(int mount_fd, const struct inode_identity *identity)
+{
+    struct handle_buffer buffer = {
+        .header = {.handle_bytes = identity->handle_bytes, .handle_type = identity->handle_type}};
+    int fd;
+
+    memcpy(buffer.bytes, identity->handle, identity->handle_bytes);
+    fd = open_by_handle_at(mount_fd, &buffer.header, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    return fd >= 0 ? fd : -errno;
+}
+
+/*
+ * open_by_handle_at wants a descriptor on the mount that is not O_PATH; a directory serves, and
+ * tells by its own handle whether handles open here at all. Called with the table's lock, across
+ * the calls below, for the first directory of each filesystem.
+ */
+static void remember_mount(struct inode_table *table, const struct inode_identity *identity,
+                           int path_fd)
+{
+    struct crossed_mount *mount;
+    int fd, again;
+
+    if (identity->handle_type == 0 || mount_fd_of(table, identity->dev) >= 0)
+        return;
+    fd = open(inode_proc_path(path_fd).text, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return; /* its inodes then keep their descriptors */
+    again = open_identity(fd, identity);
+    mount = again >= 0 ? malloc(sizeof(*mount)) : NULL;
+    close_if_open(again);
+    if (!mount) {
+        close(fd);
+        return;
+    }
+    *mount = (struct crossed_mount){.dev = identity->dev, .fd = fd, .next = table->mounts};
+    table->mounts = mount;
+}
+
+int inode_pin(struct inode_table *table, struct inode *inode)
+{
+    int fd, mount_fd;
+
+    pthread_mutex_lock(&table->lock);
+    if (inode->fd >= 0) {
+        if (inode->pins++ == 0 && !inode->fd_is_kept)
+            lru_remove(table, inode);
+        fd = inode->fd;
+        pthread_mutex_unlock(&table->lock);
+        return fd;
+    }
+    mount_fd = mount_fd_of(table, inode->identity.dev);
+    pthread_mutex_unlock(&table->lock);
+
+    fd = open_identity(mount_fd, &inode->identity);
+    if (fd < 0)
+        return fd;
+
+    pthread_mutex_lock(&table->lock);
+    const int surplus = inode->fd >= 0 ? fd : -1;
+    if (inode->fd < 0)
+        inode->fd = fd;
+    else if (inode->pins == 0)
+        lru_remove(table, inode);
+    inode->pins++;
+    fd = inode->fd;
+    pthread_mutex_unlock(&table->lock);
+    close_if_open(surplus);
+    return fd;
+}
+
+void inode_unpin(struct inode_table *table, struct inode *inode)
+{
+    int evicted = -1;
+
+    pthread_mutex_lock(&table->lock);
+    if (--inode->pins == 0 && !inode->fd_is_kept) {
+        lru_add(table, inode);
+        evicted = lru_evict(table);
+    }
+    pthread_mutex_unlock(&table->lock);
+    close_if_open(evicted);
+}
+
+struct proc_path inode_proc_path(int fd)
+{
+    struct proc_path path;
+
+    snprintf(path.text, sizeof(path.text), "/proc/self/fd/%d", fd);
+    return path;
+}
+
+/* ---- the table ---- */
+
+static void link_by_id(struct inode_table *table, struct inode *inode)
+{
+    struct inode **bucket = &table->by_id[inode->node_id & (table->buckets - 1)];
+
+    inode->next_by_id = *bucket;
+    *bucket = inode;
+}
+
+static struct inode **identity_bucket(const struct inode_table *table,
+                                      const struct inode_identity *identity)
+{
+    return &table->by_identity[identity_hash(identity) & (table->buckets - 1)];
+}
+
+static void link_by_identity(struct inode_table *table, struct inode *inode)
+{
+    struct inode **bucket = identity_bucket(table, &inode->identity);
+
+    inode->next_by_identity = *bucket;
+    *bucket = inode;
+}
+
+/* Doubles the buckets; where memory is short the chains grow instead. */
+static void grow(struct inode_table *table)
+{
+    const size_t old_buckets = table->buckets, buckets = old_buckets * 2;
+    struct inode **by_id = calloc(buckets, sizeof(*by_id));
+    struct inode **by_identity = calloc(buckets, sizeof(*by_identity));
+    struct inode **old_by_id = table->by_id;
+
+    if (!by_id || !by_identity) {
+        free(by_id);
+        free(by_identity);
+        return;
+    }
+    free(table->by_identity);
+    table->by_id = by_id;
+    table->by_identity = by_identity;
+    table->buckets = buckets;
+    for (size_t i = 0; i < old_buckets; i++) {
+        for (struct inode *inode = old_by_id[i], *next; inode; inode = next) {
+            next = inode->next_by_id;
+            link_by_id(table, inode);
+            link_by_identity(table, inode);
+        }
+    }
+    free(old_by_id);
+}
+
+static void inode_free(struct inode *inode)
+{
+    if (!inode)
+        return;
+    close_if_open(inode->fd);
+    close_if_open(inode->direct_fd);
+    range_table_deinit(&inode->ranges);
+    range_table_deinit(&inode->flocks);
+    pthread_cond_destroy(&inode->drained);
+    pthread_mutex_destroy(&inode->mutex);
+    free(inode);
+}
+
+static void unlink_from(struct inode **link, struct inode *inode, size_t next_offset)
+{
+    while (*link != inode)
+        link = (struct inode **)((char *)*link + next_offset);
+    *link = *(struct inode **)((char *)inode + next_offset);
+}
+
+/* With the lock held: takes the inode out when nobody needs it. Returns it, to be freed unlocked.
+ */
+static struct inode *remove_unused(struct inode_table *table, struct inode *inode)
+{
+    if (inode->lookups > 0 || inode->references > 0)
+        return NULL;
+    unlink_from(&table->by_id[inode->node_id & (table->buckets - 1)], inode,
+                offsetof(struct inode, next_by_id));
+    unlink_from(identity_bucket(table, &inode->identity), inode,
+                offsetof(struct inode, next_by_identity));
+    if (inode->fd >= 0 && inode->pins == 0 && !inode->fd_is_kept)
+        lru_remove(table, inode);
+    table->count--;
+    return inode;
+}
+
+static struct inode *inode_new(const struct inode_identity *identity, mode_t type)
+{
+    struct inode *inode = calloc(1, sizeof(*inode));
+
+    if (!inode)
+        return NULL;
+    inode->identity = *identity;
+    inode->type = type;
+    inode->fd = -1;
+    inode->direct_fd = -1;
+    pthread_mutex_init(&inode->mutex, NULL); /* cannot fail with default attributes */
+
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&inode->drained, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    return inode;
+}
+
+static struct inode *find_by_identity(const struct inode_table *table,
+                                      const struct inode_identity *identity)
+{
+    struct inode *inode = *identity_bucket(table, identity);
+
+    while (inode && !identity_equals(&inode->identity, identity))
+        inode = inode->next_by_identity;
+    return inode;
+}
+
+/* Adds `inode`, which takes over `fd`, with the lock held. */
+static void insert(struct inode_table *table, struct inode *inode, int fd)
+{
+    if (table->count >= table->buckets)
+        grow(table);
+    if (S_ISDIR(inode->type))
+        remember_mount(table, &inode->identity, fd);
+    inode->fd = fd;
+    inode->fd_is_kept =
+        inode->identity.handle_type == 0 || mount_fd_of(table, inode->identity.dev) < 0;
+    inode->node_id = ++table->last_node_id;
+    link_by_id(table, inode);
+    link_by_identity(table, inode);
+    table->count++;
+    if (!inode->fd_is_kept)
+        lru_add(table, inode);
+}
+
+struct inode_table *inode_table_new(int source_fd)
+{
+    struct inode_table *table = calloc(1, sizeof(*table));
+    struct inode *root;
+    struct stat attributes;
+    struct rlimit limit;
+    int error;
+
+    if (!table)
+        return NULL;
+    pthread_mutex_init(&table->lock, NULL);
+    table->buckets = 1024;
+    table->by_id = calloc(table->buckets, sizeof(*table->by_id));
+    table->by_identity = calloc(table->buckets, sizeof(*table->by_identity));
+    table->most_idle_fds = 1024;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
+        table->most_idle_fds = (size_t)limit.rlim_cur / 4;
+    error = table->by_id && table->by_identity
+                ? inode_lookup(table, source_fd, "", &root, &attributes)
+                : -ENOMEM;
+    if (error != 0) {
+        inode_table_free(table);
+        errno = -error;
+        return NULL;
+    }
+    table->root_dev = attributes.st_dev;
+    return table; /* the root keeps the reference for good */
+}
+
+void inode_table_free(struct inode_table *table)
+{
+    if (!table)
+        return;
+    for (size_t i = 0; table->by_id && i < table->buckets; i++) {
+        for (struct inode *inode = table->by_id[i], *next; inode; inode = next) {
+            next = inode->next_by_id;
+            inode_free(inode);
+        }
+    }
+    for (struct crossed_mount *mount = table->mounts, *next; mount; mount = next) {
+        next = mount->next;
+        close(mount->fd);
+        free(mount);
+    }
+    free(table->by_id);
+    free(table->by_identity);
+    pthread_mutex_destroy(&table->lock);
+    free(table);
+}
+
+struct inode *inode_find(struct inode_table *table, uint64_t node_id)
+{
+    struct inode *inode;
+
+    pthread_mutex_lock(&table->lock);
+    inode = table->by_id[node_id & (table->buckets - 1)];
+    while (inode && inode->node_id != node_id)
+        inode = inode->next_by_id;
+    pthread_mutex_unlock(&table->lock);
+    return inode;
+}
+
+/*
+ * Two filesystems below SOURCE may use one inode number; the kernel shows all as one device. Those
+ * crossed into get numbers of their own.
+ */
+static void make_ino_unique(const struct inode_table *table, struct stat *attributes)
+{
+    if (table->root_dev != 0 && attributes->st_dev != table->root_dev)
+        attributes->st_ino ^= (ino_t)attributes->st_dev << 32 | (ino_t)1 << 63;
+}
+
+/* The inode of `identity` with one more lookup and reference, or NULL. With the lock held. */
+static struct inode *take_known(const struct inode_table *table,
+                                const struct inode_identity *identity)
+{
+    struct inode *inode = find_by_identity(table, identity);
+
+    if (inode) {
+        inode->lookups++;
+        inode->references++;
+    }
+    return inode;
+}
+
+/* The same, made where there is none; takes `fd` over in any case. NULL: out of memory. */
+static struct inode *take_or_make(struct inode_table *table, const struct inode_identity *identity,
+                                  mode_t type, int fd)
+{
+    struct inode *inode, *fresh;
+
+    pthread_mutex_lock(&table->lock);
+    inode = take_known(table, identity);
+    pthread_mutex_unlock(&table->lock);
+    fresh = inode ? NULL : inode_new(identity, type);
+    if (fresh) {
+        pthread_mutex_lock(&table->lock);
+        inode = take_known(table, identity);
+        if (!inode) {
+            insert(table, fresh, fd);
+            inode = take_known(table, identity);
+            fresh = NULL;
+            fd = -1;
+        }
+        pthread_mutex_unlock(&table->lock);
+        inode_free(fresh);
+    }
+    close_if_open(fd);
+    return inode;
+}
+
+static void identity_from(const struct statx *seen, int fd, struct inode_identity *identity)
+{
+    memset(identity, 0, sizeof(*identity));
+    identity->dev = makedev(seen->stx_dev_major, seen->stx_dev_minor);
+    identity->ino = seen->stx_ino;
+    identity->birth_ns = seen->stx_mask & STATX_BTIME ? time_ns(&seen->stx_btime) : 0;
+    identity_take_handle(identity, fd);
+}
+
+static void note_setid(struct inode *inode, mode_t mode)
+{
+    pthread_mutex_lock(&inode->mutex);
+    inode->may_have_setid = (mode & (S_ISUID | S_ISGID)) != 0;
+    pthread_mutex_unlock(&inode->mutex);
+}
+
+int inode_lookup(struct inode_table *table, int parent_fd, const char *name, struct inode **inode,
+                 struct stat *attributes)
+{
+    struct inode_identity identity;
+    struct inode *found;
+    struct statx seen;
+    int fd, error;
+
+    fd = name[0] ? openat(parent_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC)
+                 : open(inode_proc_path(parent_fd).text, O_PATH | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    error = statx_errno(fd, 0, &seen);
+    if (error != 0) {
+        close(fd);
+        return error;
+    }
+    identity_from(&seen, fd, &identity);
+    found = take_or_make(table, &identity, seen.stx_mode & S_IFMT, fd);
+    if (!found)
+        return -ENOMEM;
+    attributes_from(&seen, attributes);
+    make_ino_unique(table, attributes);
+    note_setid(found, attributes->st_mode);
+    *inode = found;
+    return 0;
+}
+
+void inode_forget(struct inode_table *table, struct inode *inode, uint64_t count)
+{
+    struct inode *unused;
+
+    pthread_mutex_lock(&table->lock);
+    inode->lookups -= count < inode->lookups ? count : inode->lookups;
+    unused = remove_unused(table, inode);
+    pthread_mutex_unlock(&table->lock);
+    inode_free(unused);
+}
+
+void inode_ref(struct inode_table *table, struct inode *inode)
+{
+    pthread_mutex_lock(&table->lock);
+    inode->references++;
+    pthread_mutex_unlock(&table->lock);
+}
+
+void inode_unref(struct inode_table *table, struct inode *inode)
+{
+    struct inode *unused;
+
+    pthread_mutex_lock(&table->lock);
+    inode->references--;
+    unused = remove_unused(table, inode);
+    pthread_mutex_unlock(&table->lock);
+    inode_free(unused);
+}
+
+int inode_stat(struct inode_table *table, struct inode *inode, int fd, bool forced,
+               struct stat *attributes)
+{
+    struct statx seen;
+    const int error = statx_errno(fd, forced ? AT_STATX_FORCE_SYNC : 0, &seen);
+
+    if (error != 0)
+        return error;
+    attributes_from(&seen, attributes);
+    make_ino_unique(table, attributes);
+    note_setid(inode, attributes->st_mode);
+    return 0;
+}
+
+size_t inode_count(struct inode_table *table)
+{
+    pthread_mutex_lock(&table->lock);
+    const size_t count = table->count;
+    pthread_mutex_unlock(&table->lock);
+    return count;
+}
+
+static bool is_open(struct inode *inode)
+{
+    pthread_mutex_lock(&inode->mutex);
+    const bool open = inode->open_handles > 0;
+    pthread_mutex_unlock(&inode->mutex);
+    return open;
+}
+
+/* All open inodes, each with a reference; NULL and 0 where memory is short. */
+static struct inode **snapshot_open(struct inode_table *table, size_t *count)
+{
+    struct inode **open = NULL;
+
+    *count = 0;
+    pthread_mutex_lock(&table->lock);
+    open = malloc((table->count + 1) * sizeof(*open));
+    for (size_t i = 0; open && i < table->buckets; i++) {
+        for (struct inode *inode = table->by_id[i]; inode; inode = inode->next_by_id) {
+            if (!is_open(inode))
+                continue;
+            inode->references++;
+            open[(*count)++] = inode;
+        }
+    }
+    pthread_mutex_unlock(&table->lock);
+    return open;
+}
+
+int inode_each_open(struct inode_table *table, int (*visit)(struct inode *inode, void *data),
+                    void *data)
+{
+    size_t count;
+    struct inode **open = snapshot_open(table, &count);
+    int result = open ? 0 : -ENOMEM;
+
+    for (size_t i = 0; i < count; i++) {
+        if (result == 0)
+            result = visit(open[i], data);
+        inode_unref(table, open[i]);
+    }
+    free(open);
+    return result;
+}

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The inodes that the kernel knows of, by node id and by identity in the store. A node id is a
+ * number that is never used again; identity is the store's file handle, so that a reused inode
+ * number is another inode. O_PATH descriptors are a bounded cache over the handles: pinned while
+ * needed, reopened from the handle, kept for good where the store gives none that can be opened.
+ */
+#ifndef MIGFS_FS_INODE_H
+#define MIGFS_FS_INODE_H
+
+#include "cache/owner.h"
+#include "cache/profile.h"
+#include "context.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+struct description;
+struct handle;
+struct job;
+struct record_handle;
+
+/* Which file of the store: plain data, enough to find it again after a restart. */
+struct inode_identity {
+    dev_t dev;
+    ino_t ino;
+    int64_t birth_ns; /* 0 where the store gives none */
+    int handle_type;  /* 0: the store gives no handle */
+    unsigned handle_bytes;
+    uint8_t handle[128]; /* MAX_HANDLE_SZ */
+};
+
+/* The last hand-over of an inode on this mount, for status. */
+struct handoff_report {
+    int64_t time_ns; /* CLOCK_REALTIME of its end, 0: none yet */
+    bool released;   /* direction: handed over, or taken */
+    uint64_t duration_ns;
+    uint64_t bytes_flushed;
+    uint64_t pages_dropped;
+};
+
+struct inode {
+    /* Fixed from creation. */
+    uint64_t node_id;
+    struct inode_identity identity;
+    mode_t type; /* S_IFMT bits */
+
+    /* inode_table.lock */
+    uint64_t lookups;    /* what the kernel holds, ended by forget */
+    unsigned references; /* what this program holds: handles, jobs */
+    struct inode *next_by_id;
+    struct inode *next_by_identity;
+    int fd; /* O_PATH, or -1 while not open */
+    unsigned pins;
+    bool fd_is_kept; /* the store gives no handle to find it again by */
+    struct inode *lru_newer, *lru_older;
+
+    /* `mutex` from here on. Never held across a call below, a reply or a notification. */
+    pthread_mutex_t mutex;
+    pthread_cond_t drained; /* writes_under_way came to 0 */
+    struct owner owner;
+    enum claim claim;
+    bool recognised;        /* profile_claim's memory */
+    bool acquired_by_ioctl; /* the daemon's own locks stand behind the claim */
+    bool distrusts_below;   /* pages stayed below at the last drop: read past them */
+    bool may_have_setid;    /* set-id bits were seen at the last look */
+    bool below_has_record;  /* a record of it exists, as far as the last listing says */
+    bool drop_is_due;       /* a coalesced drop is on its way */
+    unsigned writes_under_way;
+    int writeback_error; /* of a page that the kernel wrote back: 0 or a negative errno */
+    unsigned open_handles;
+    unsigned writable_handles;
+    struct handle *handles; /* open ones */
+    int direct_fd;          /* read-only O_DIRECT description, or -1 */
+    unsigned direct_readers;
+    bool direct_is_over; /* closed by its last reader */
+    bool direct_refused; /* the store has no O_DIRECT: drop and read */
+    int backing_id;      /* of the kernel's passthrough, 0: none */
+    uint64_t bytes_read, bytes_written;
+    struct handoff_report last_handoff;
+    struct record_handle *record; /* kept open while the image is */
+
+    /* lock_table.mutex */
+    struct range_table ranges;
+    struct range_table flocks;
+    struct description *descriptions;
+
+    /* pool.mutex: one FIFO for lock, test, flush and release */
+    struct job *jobs_first, *jobs_last;
+    bool job_runs;
+    bool job_holds; /* it waits to go on, and nobody else may */
+    struct inode *next_ready;
+};
+
+struct inode_table;
+
+/* A table whose root is `source_fd`'s inode (node id FUSE_ROOT_ID), or NULL with errno. */
+struct inode_table *inode_table_new(int source_fd);
+void inode_table_free(struct inode_table *table);
+
+/*
+ * The inode of a node id that the kernel holds: for the length of the request, which keeps it from
+ * being forgotten. NULL for an id that was never given out (a kernel's error: ESTALE).
+ */
+struct inode *inode_find(struct inode_table *table, uint64_t node_id);
+
+/*
+ * Looks `name` up below `parent_fd` with the credentials of the calling thread; ""
+ * means the file of `parent_fd` itself, whatever kind of descriptor that is. On 0, *inode has one
+ * more lookup and one more reference, the latter the caller's to drop, and *attributes are filled.
+ * Negative errno otherwise.
+ */
+int inode_lookup(struct inode_table *table, int parent_fd, const char *name, struct inode **inode,
+                 struct stat *attributes);
+
+/* The kernel forgets `count` lookups, or a reply that gave one was not delivered. */
+void inode_forget(struct inode_table *table, struct inode *inode, uint64_t count);
+
+/* References of this program's own. */
+void inode_ref(struct inode_table *table, struct inode *inode);
+void inode_unref(struct inode_table *table, struct inode *inode);
+
+/*
+ * An O_PATH descriptor of the inode, good until inode_unpin. -ESTALE when the store has lost it,
+ * -EMFILE and the like as open(2).
+ */
+int inode_pin(struct inode_table *table, struct inode *inode);
+void inode_unpin(struct inode_table *table, struct inode *inode);
+
+/* "/proc/self/fd/N": how a pinned descriptor is opened or named for calls without AT_EMPTY_PATH. */
+struct proc_path {
+    char text[32];
+};
+struct proc_path inode_proc_path(int fd);
+
+/* Attributes by an O_PATH or any other descriptor; `forced`: from the server, past its caches. */
+int inode_stat(struct inode_table *table, struct inode *inode, int fd, bool forced,
+               struct stat *attributes);
+
+/*
+ * Calls `visit` for each inode with open handles, holding a reference on it and no lock. Ends
+ * early and returns its value when that is not 0.
+ */
+int inode_each_open(struct inode_table *table, int (*visit)(struct inode *inode, void *data),
+                    void *data);
+
+/* How many inodes the table has, the root included. */
+size_t inode_count(struct inode_table *table);
+
+/* A pin that ends with its scope. */
+struct inode_pin {
+    struct inode_table *table;
+    struct inode *inode;
+    int fd; /* or a negative errno */
+};
+static inline struct inode_pin inode_pin_scoped(struct inode_table *table, struct inode *inode)
+{
+    return (struct inode_pin){.table = table, .inode = inode, .fd = inode_pin(table, inode)};
+}
+static inline void inode_pin_end(struct inode_pin *pin)
+{
+    if (pin->fd >= 0)
+        inode_unpin(pin->table, pin->inode);
+}
+#define _cleanup_pin_ __attribute__((cleanup(inode_pin_end)))
+
+#endif

@@ -1,0 +1,659 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "lock.h"
+
+#include "backing.h"
+#include "transition.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+struct lock_table *lock_table_new(void)
+{
+    struct lock_table *table = calloc(1, sizeof(*table));
+
+    if (table) {
+        pthread_mutex_init(&table->mutex, NULL);
+        pthread_cond_init(&table->no_waiters, NULL);
+    }
+    return table;
+}
+
+void lock_table_free(struct lock_table *table)
+{
+    if (!table)
+        return;
+    pthread_cond_destroy(&table->no_waiters);
+    pthread_mutex_destroy(&table->mutex);
+    free(table);
+}
+
+void lock_change_deinit(struct lock_change *change)
+{
+    range_table_deinit(&change->undo_ranges);
+}
+
+struct flock lock_flock(const struct range *range, short type)
+{
+    return (struct flock){
+        .l_type = type,
+        .l_whence = SEEK_SET,
+        .l_start = (off_t)range->start,
+        .l_len = range->end == RANGE_MAX ? 0 : (off_t)(range->end - range->start + 1),
+    };
+}
+
+static short type_of(const struct range *range)
+{
+    return range->type == RANGE_WRITE ? F_WRLCK : F_RDLCK;
+}
+
+static int set_below(int fd, const struct range *range, short type)
+{
+    struct flock lock = lock_flock(range, type);
+
+    if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
+        return 0;
+    return errno == EACCES ? -EAGAIN : -errno; /* fcntl(2): either one is a conflict */
+}
+
+/* ---- descriptions ---- */
+
+static struct description *description_find(const struct inode *inode, uint64_t owner)
+{
+    struct description *description = inode->descriptions;
+
+    while (description && description->owner != owner)
+        description = description->next;
+    return description;
+}
+
+/* Whether the handle's own description is some owner's already. */
+static bool description_is_taken(const struct inode *inode, const struct handle *handle)
+{
+    return handle->description_owner_known &&
+           description_find(inode, handle->description_owner) != NULL;
+}
+
+static int access_of(const struct handle *handle)
+{
+    return handle->flags & O_ACCMODE;
+}
+
+static bool access_suits(int access, enum range_type type)
+{
+    return access == O_RDWR || access == (type == RANGE_WRITE ? O_WRONLY : O_RDONLY);
+}
+
+static void description_link(struct inode *inode, struct description *description)
+{
+    description->next = inode->descriptions;
+    inode->descriptions = description;
+}
+
+/*
+ * A description of the owner's own. The handle's where it is free, since what is written through
+ * the handle then goes by the description that holds the lock (DESIGN §3); it outlives the handle
+ * as a duplicate. A write-only handle's could never take a read lock.
+ */
+static int description_open(struct inode *inode, const struct lock_change *change,
+                            struct description **result)
+{
+    struct handle *handle = change->handle;
+    const bool is_own = change->range.owner != LOCK_OWNER_DAEMON &&
+                        !description_is_taken(inode, handle) && access_of(handle) != O_WRONLY;
+    struct description *description = calloc(1, sizeof(*description));
+
+    if (!description)
+        return -ENOMEM;
+    description->owner = change->range.owner;
+    description->access = O_RDWR;
+    if (is_own) {
+        description->access = access_of(handle);
+        description->fd = fcntl(handle->fd, F_DUPFD_CLOEXEC, 0);
+        if (description->fd < 0)
+            description->fd = -errno;
+    } else {
+        description->fd = backing_reopen(handle, O_RDWR);
+        if (description->fd < 0 && !handle_writes(handle)) {
+            description->access = O_RDONLY;
+            description->fd = backing_reopen(handle, O_RDONLY);
+        }
+    }
+    if (description->fd < 0) {
+        const int error = description->fd;
+
+        free(description);
+        return error;
+    }
+    if (is_own) {
+        handle->description_owner = change->range.owner;
+        handle->description_owner_known = true;
+    }
+    *result = description;
+    return 0;
+}
+
+static void description_close(struct description *description)
+{
+    close(description->fd);
+    free(description);
+}
+
+static void description_unlink(struct inode *inode, struct description *description)
+{
+    struct description **link = &inode->descriptions;
+
+    while (*link != description)
+        link = &(*link)->next;
+    *link = description->next;
+}
+
+/* The owner's description goes with its last lock, unless somebody waits on it. */
+void lock_description_drop(struct context *context, struct inode *inode, uint64_t owner)
+{
+    struct description *unused = NULL;
+
+    pthread_mutex_lock(&context->locks->mutex);
+    struct description *description = description_find(inode, owner);
+    if (description && description->waiters == 0 && !range_owner_holds(&inode->ranges, owner)) {
+        description_unlink(inode, description);
+        unused = description;
+    }
+    pthread_mutex_unlock(&context->locks->mutex);
+    if (unused)
+        description_close(unused);
+}
+
+/*
+ * The owner's locks are carried to another description: all of them there first, which read locks
+ * allow, then none here. Needed when an owner that read-locks through a read-only handle asks for
+ * a write lock through another one.
+ */
+static int description_carry(struct inode *inode, struct description *from,
+                             const struct description *to)
+{
+    for (size_t i = 0; i < inode->ranges.count; i++) {
+        const struct range *range = &inode->ranges.entries[i];
+
+        if (range->owner != from->owner)
+            continue;
+        const int error = set_below(to->fd, range, type_of(range));
+        if (error != 0)
+            return error;
+    }
+    const struct range all = {.end = RANGE_MAX};
+    return set_below(from->fd, &all, F_UNLCK);
+}
+
+static int description_replace(struct context *context, struct inode *inode,
+                               struct description *old, const struct lock_change *change,
+                               struct description **result)
+{
+    struct description *description;
+    int error;
+
+    if (old->waiters > 0)
+        return -ENOLCK;
+    error = description_open(inode, change, &description);
+    if (error != 0)
+        return error;
+    error = description_carry(inode, old, description);
+    if (error != 0) {
+        description_close(description);
+        return error;
+    }
+    pthread_mutex_lock(&context->locks->mutex);
+    description_unlink(inode, old);
+    description_link(inode, description);
+    pthread_mutex_unlock(&context->locks->mutex);
+    description_close(old);
+    *result = description;
+    return 0;
+}
+
+int lock_description(struct context *context, struct inode *inode, const struct lock_change *change,
+                     struct description **result)
+{
+    struct description *description = description_find(inode, change->range.owner);
+    int error;
+
+    if (description && !access_suits(description->access, change->range.type))
+        return description_replace(context, inode, description, change, result);
+    if (!description) {
+        error = description_open(inode, change, &description);
+        if (error != 0)
+            return error;
+        pthread_mutex_lock(&context->locks->mutex);
+        description_link(inode, description);
+        pthread_mutex_unlock(&context->locks->mutex);
+    }
+    *result = description;
+    return 0;
+}
+
+void lock_last_close(struct context *context, struct inode *inode)
+{
+    struct description *descriptions;
+
+    pthread_mutex_lock(&context->locks->mutex);
+    descriptions = inode->descriptions;
+    inode->descriptions = NULL;
+    range_table_deinit(&inode->ranges);
+    range_table_deinit(&inode->flocks);
+    pthread_mutex_unlock(&context->locks->mutex);
+    for (struct description *next; descriptions; descriptions = next) {
+        next = descriptions->next;
+        description_close(descriptions);
+    }
+}
+
+/* ---- claims ---- */
+
+static struct range_table *table_of(struct inode *inode, const struct lock_change *change)
+{
+    return change->is_flock ? &inode->flocks : &inode->ranges;
+}
+
+/* What the change does to a table that is not shared yet. */
+static int apply(struct range_table *ranges, struct range_table *flocks,
+                 const struct lock_change *change)
+{
+    const struct range *range = &change->range;
+    struct range_table *table = change->is_flock ? flocks : ranges;
+
+    switch (change->action) {
+    case LOCK_TAKE:
+        return range_set(table, range);
+    case LOCK_GIVE:
+        return range_clear(table, range->owner, range->start, range->end);
+    case LOCK_GIVE_OWNER:
+        range_clear_owner(ranges, range->owner);
+        return 0;
+    case LOCK_GIVE_HANDLE:
+        range_clear_handle(ranges, range->handle);
+        range_clear_handle(flocks, range->handle);
+        return 0;
+    case LOCK_TAKE_DAEMON:
+    case LOCK_GIVE_DAEMON:
+        break;
+    }
+    return 0;
+}
+
+static enum claim claim_with_daemon(enum claim claim, bool daemon_holds)
+{
+    return daemon_holds ? CLAIM_OWNER_WRITING : claim;
+}
+
+int lock_claims(struct context *context, struct inode *inode, const struct lock_change *change,
+                struct lock_claims *claims)
+{
+    struct range_table ranges = {0}, flocks = {0};
+    const bool daemon_before = inode->acquired_by_ioctl;
+    const bool daemon_after =
+        change->action == LOCK_TAKE_DAEMON || (daemon_before && change->action != LOCK_GIVE_DAEMON);
+    int error = range_table_copy(&inode->ranges, &ranges);
+
+    if (error == 0)
+        error = range_table_copy(&inode->flocks, &flocks);
+    if (error == 0) {
+        if (change->action == LOCK_GIVE_DAEMON)
+            range_clear_owner(&ranges, LOCK_OWNER_DAEMON);
+        error = apply(&ranges, &flocks, change);
+    }
+    if (error == 0) {
+        struct stat attributes = {0};
+        bool recognised = inode->recognised;
+
+        if (context->options.profile == PROFILE_RANGE && change->handle)
+            error = inode_stat(context->inodes, inode, change->handle->fd, false, &attributes);
+        const struct profile_locks locks = {
+            .ranges = &ranges, .flocks = &flocks, .length_bytes = (uint64_t)attributes.st_size};
+        claims->before = inode->claim;
+        claims->after = claim_with_daemon(
+            profile_claim(context->options.profile, &locks, &recognised), daemon_after);
+        claims->recognised = recognised;
+    }
+    range_table_deinit(&ranges);
+    range_table_deinit(&flocks);
+    return error;
+}
+
+/* ---- changes ---- */
+
+/* Puts the change into the table that others read. */
+static int enter(struct context *context, struct inode *inode, const struct lock_change *change)
+{
+    pthread_mutex_lock(&context->locks->mutex);
+    const int error = apply(&inode->ranges, &inode->flocks, change);
+    pthread_mutex_unlock(&context->locks->mutex);
+    return error;
+}
+
+static int take_flock(struct context *context, struct inode *inode, struct lock_change *change)
+{
+    const int operation = change->range.type == RANGE_WRITE ? LOCK_EX : LOCK_SH;
+
+    if (flock(change->handle->fd, operation | LOCK_NB) != 0)
+        return errno == EWOULDBLOCK ? -EAGAIN : -errno;
+    return enter(context, inode, change);
+}
+
+/* Without memory for the entry the bytes go back: a lock that nobody knows of is never given up. */
+int lock_enter(struct context *context, struct inode *inode, struct lock_change *change)
+{
+    const int error = enter(context, inode, change);
+
+    if (error != 0) {
+        const struct description *description = description_find(inode, change->range.owner);
+
+        if (change->is_flock)
+            (void)flock(change->handle->fd, LOCK_UN); /* the first error is the one to tell */
+        else if (description)
+            (void)set_below(description->fd, &change->range, F_UNLCK);
+    }
+    return error;
+}
+
+static int take_range(struct context *context, struct inode *inode, struct lock_change *change)
+{
+    struct description *description;
+    int error = lock_description(context, inode, change, &description);
+
+    if (error == 0)
+        error = set_below(description->fd, &change->range, type_of(&change->range));
+    if (error == 0)
+        error = lock_enter(context, inode, change);
+    if (error != 0)
+        lock_description_drop(context, inode, change->range.owner);
+    return error;
+}
+
+static const uint64_t daemon_bytes[] = {QEMU_BYTE_USES, QEMU_BYTE_USES_WRITE,
+                                        QEMU_BYTE_UNSHARED_WRITE};
+
+static int give_daemon(struct context *context, struct inode *inode)
+{
+    pthread_mutex_lock(&context->locks->mutex);
+    range_clear_owner(&inode->ranges, LOCK_OWNER_DAEMON);
+    pthread_mutex_unlock(&context->locks->mutex);
+    lock_description_drop(context, inode, LOCK_OWNER_DAEMON); /* its close unlocks */
+    inode->acquired_by_ioctl = false;
+    return 0;
+}
+
+static int take_daemon(struct context *context, struct inode *inode, struct lock_change *change)
+{
+    for (size_t i = 0; i < sizeof(daemon_bytes) / sizeof(daemon_bytes[0]); i++) {
+        struct lock_change one = {
+            .action = LOCK_TAKE, .range = change->range, .handle = change->handle};
+
+        one.range.start = one.range.end = daemon_bytes[i];
+        const int error = take_range(context, inode, &one);
+        if (error != 0) {
+            give_daemon(context, inode);
+            return error;
+        }
+    }
+    inode->acquired_by_ioctl = true;
+    return 0;
+}
+
+int lock_take(struct context *context, struct inode *inode, struct lock_change *change)
+{
+    int error;
+
+    if (change->action == LOCK_TAKE_DAEMON)
+        return take_daemon(context, inode, change);
+    error = range_table_copy(table_of(inode, change), &change->undo_ranges);
+    if (error != 0)
+        return error;
+    return change->is_flock ? take_flock(context, inode, change)
+                            : take_range(context, inode, change);
+}
+
+static int give_range(struct context *context, struct inode *inode, const struct range *range)
+{
+    const struct description *description = description_find(inode, range->owner);
+    int error;
+
+    if (!description)
+        return 0;
+    error = set_below(description->fd, range, F_UNLCK);
+    if (error != 0)
+        return error;
+    pthread_mutex_lock(&context->locks->mutex);
+    error = range_clear(&inode->ranges, range->owner, range->start, range->end);
+    pthread_mutex_unlock(&context->locks->mutex);
+    lock_description_drop(context, inode, range->owner);
+    return error;
+}
+
+static int give_flock(struct context *context, struct inode *inode, struct lock_change *change)
+{
+    if (flock(change->handle->fd, LOCK_UN) != 0)
+        return -errno;
+    return enter(context, inode, change);
+}
+
+static bool any_through(const struct range_table *table, uint64_t handle)
+{
+    for (size_t i = 0; i < table->count; i++) {
+        if (table->entries[i].handle == handle)
+            return true;
+    }
+    return false;
+}
+
+/* Ranges taken through a handle go one by one: others of the same owner may stay. */
+static int give_handle(struct context *context, struct inode *inode,
+                       const struct lock_change *change)
+{
+    int error = 0;
+
+    for (size_t i = 0; i < inode->ranges.count;) {
+        const struct range range = inode->ranges.entries[i];
+
+        if (range.handle != change->range.handle) {
+            i++;
+            continue;
+        }
+        error = give_range(context, inode, &range);
+        if (error != 0)
+            break;
+        i = 0; /* the table has changed */
+    }
+    /* The description may live on under a range's owner, and a flock with it. */
+    if (error == 0 && any_through(&inode->flocks, change->range.handle) &&
+        flock(change->handle->fd, LOCK_UN) != 0)
+        error = -errno;
+    (void)enter(context, inode, change); /* clearing a handle cannot fail */
+    return error;
+}
+
+int lock_give(struct context *context, struct inode *inode, struct lock_change *change)
+{
+    const struct range all_of_owner = {.end = RANGE_MAX, .owner = change->range.owner};
+
+    switch (change->action) {
+    case LOCK_GIVE:
+        return change->is_flock ? give_flock(context, inode, change)
+                                : give_range(context, inode, &change->range);
+    case LOCK_GIVE_OWNER:
+        return give_range(context, inode, &all_of_owner);
+    case LOCK_GIVE_HANDLE:
+        return give_handle(context, inode, change);
+    case LOCK_GIVE_DAEMON:
+        return give_daemon(context, inode);
+    case LOCK_TAKE:
+    case LOCK_TAKE_DAEMON:
+        break;
+    }
+    return -EINVAL;
+}
+
+/* The owner's pieces of `undo_ranges` inside the range, or the gap before the next one. */
+static int undo_piece(struct context *context, struct inode *inode,
+                      const struct lock_change *change, uint64_t *position)
+{
+    struct range piece = change->range;
+    const struct range *next = NULL;
+
+    piece.start = *position;
+    for (size_t i = 0; i < change->undo_ranges.count && !next; i++) {
+        const struct range *old = &change->undo_ranges.entries[i];
+
+        if (old->owner == piece.owner && old->end >= *position && old->start <= piece.end)
+            next = old;
+    }
+    if (!next || next->start > *position) {
+        piece.end = next ? next->start - 1 : piece.end;
+        *position = piece.end + 1;
+        return give_range(context, inode, &piece);
+    }
+    struct lock_change again = {.action = LOCK_TAKE, .range = *next, .handle = change->handle};
+    again.range.start = *position;
+    again.range.end = next->end < piece.end ? next->end : piece.end;
+    *position = again.range.end + 1;
+    return take_range(context, inode, &again);
+}
+
+int lock_undo(struct context *context, struct inode *inode, struct lock_change *change)
+{
+    int error = 0;
+
+    if (change->action == LOCK_TAKE_DAEMON)
+        return give_daemon(context, inode);
+    if (change->is_flock)
+        return change->undo_ranges.count ? 0 : give_flock(context, inode, change);
+    for (uint64_t position = change->range.start; position <= change->range.end && error == 0;)
+        error = undo_piece(context, inode, change, &position);
+    return error;
+}
+
+/* ---- the test ---- */
+
+static int ask_byte(int fd, uint64_t byte, bool *held)
+{
+    const struct range range = {.start = byte, .end = byte};
+    struct flock lock = lock_flock(&range, F_WRLCK); /* conflicts with any lock of others */
+
+    if (fcntl(fd, F_OFD_GETLK, &lock) != 0)
+        return -errno;
+    *held = lock.l_type != F_UNLCK;
+    return 0;
+}
+
+static bool holds_byte(const struct inode *inode, const struct description *description,
+                       uint64_t byte)
+{
+    return range_owner_holds_byte(&inode->ranges, description->owner, byte);
+}
+
+/* Whether the owner holds the byte by a write lock, which can be neither masked nor let go. */
+static bool holds_exclusively(const struct inode *inode, uint64_t byte)
+{
+    for (size_t i = 0; i < inode->ranges.count; i++) {
+        const struct range *range = &inode->ranges.entries[i];
+
+        if (range->type == RANGE_WRITE && range->start <= byte && byte <= range->end)
+            return true;
+    }
+    return false;
+}
+
+/* Gives or takes the byte on every description that holds it but `kept`. */
+static int set_others(struct inode *inode, const struct description *kept, uint64_t byte,
+                      short type)
+{
+    const struct range range = {.start = byte, .end = byte};
+
+    for (const struct description *other = inode->descriptions; other; other = other->next) {
+        if (other == kept || !holds_byte(inode, other, byte))
+            continue;
+        const int error = set_below(other->fd, &range, type);
+        if (error != 0)
+            return error;
+    }
+    return 0;
+}
+
+int lock_test(struct context *context, struct inode *inode, uint64_t byte, bool *held_elsewhere)
+{
+    const struct description *kept = inode->descriptions;
+    int error, again;
+
+    (void)context;
+    if (holds_exclusively(inode, byte)) {
+        *held_elsewhere = false;
+        return 0;
+    }
+    while (kept && !holds_byte(inode, kept, byte))
+        kept = kept->next;
+    if (!kept)
+        kept = inode->descriptions;
+    if (!kept)
+        return -EINVAL;
+    error = set_others(inode, kept, byte, F_UNLCK);
+    if (error == 0)
+        error = ask_byte(kept->fd, byte, held_elsewhere);
+    again = set_others(inode, kept, byte, F_RDLCK);
+    return error != 0 ? error : again;
+}
+
+/* ---- questions ---- */
+
+bool lock_owner_holds(struct context *context, struct inode *inode, uint64_t owner)
+{
+    pthread_mutex_lock(&context->locks->mutex);
+    const bool holds = range_owner_holds(&inode->ranges, owner);
+    pthread_mutex_unlock(&context->locks->mutex);
+    return holds;
+}
+
+bool lock_handle_holds(struct context *context, struct inode *inode, uint64_t handle)
+{
+    pthread_mutex_lock(&context->locks->mutex);
+    const bool holds = any_through(&inode->ranges, handle) || any_through(&inode->flocks, handle);
+    pthread_mutex_unlock(&context->locks->mutex);
+    return holds;
+}
+
+bool lock_handle_writes(struct context *context, struct inode *inode, const struct handle *handle)
+{
+    bool writes = false;
+
+    pthread_mutex_lock(&context->locks->mutex);
+    const struct profile_locks locks = {.ranges = &inode->ranges, .flocks = &inode->flocks};
+    for (size_t i = 0; i < inode->ranges.count && !writes; i++) {
+        const struct range *range = &inode->ranges.entries[i];
+
+        writes =
+            range->handle == handle->number &&
+            profile_owner_writes(context->options.profile, &locks, inode->recognised, range->owner);
+    }
+    writes = writes || (context->options.profile == PROFILE_FLOCK &&
+                        any_through(&inode->flocks, handle->number));
+    pthread_mutex_unlock(&context->locks->mutex);
+    return writes;
+}
+
+bool lock_holder_is_closing(struct context *context, struct inode *inode,
+                            const struct lock_change *change)
+{
+    bool closing = false;
+
+    pthread_mutex_lock(&context->locks->mutex);
+    const struct range *holder = range_conflict(table_of(inode, change), &change->range);
+    const uint64_t number = holder ? holder->handle : 0;
+    pthread_mutex_unlock(&context->locks->mutex);
+    if (number != 0) {
+        const struct handle *handle = handle_find(context->handles, number);
+
+        closing = !handle || atomic_load(&handle->may_be_closing);
+    }
+    return closing;
+}

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * File locks. Each one reaches the backing file: a lock owner has a description of its own there,
+ * the first owner of a handle the handle's, and what it holds is an OFD lock of it (flock: the
+ * handle's own). The tables say what the store cannot: pid, kind, deadlock. All changes of an inode
+ * are made by its pool jobs, one after another; the tables are read elsewhere under the mutex.
+ */
+#ifndef MIGFS_FS_LOCK_H
+#define MIGFS_FS_LOCK_H
+
+#include "handle.h"
+#include "pool.h"
+
+struct waiter;
+
+/* Guards ranges, flocks and descriptions of every inode, and what waits. */
+struct lock_table {
+    pthread_mutex_t mutex;
+    struct wait *waits; /* of all waiters, for the search of cycles */
+    struct waiter *waiters;
+    unsigned waiter_count;
+    bool interrupter_runs;
+    bool ending; /* nobody may wait any more */
+    pthread_cond_t no_waiters;
+};
+
+/* An open file description below that holds one lock owner's locks of one inode. */
+struct description {
+    struct description *next;
+    uint64_t owner;
+    int fd;
+    int access;       /* O_RDONLY, O_WRONLY or O_RDWR */
+    unsigned waiters; /* blocked requests on it; lock_table.mutex */
+};
+
+/* The lock owner of the daemon's own locks, behind an ioctl's ACQUIRE. The kernel hashes its own.
+ */
+#define LOCK_OWNER_DAEMON UINT64_MAX
+
+/* One change of an inode's locks. */
+enum lock_action {
+    LOCK_TAKE,        /* `range` */
+    LOCK_GIVE,        /* `range`: of its owner, those bytes */
+    LOCK_GIVE_OWNER,  /* all of range.owner's: a close (POSIX) */
+    LOCK_GIVE_HANDLE, /* all that was taken through range.handle: its last close (OFD, flock) */
+    LOCK_TAKE_DAEMON, /* 100, 101 and 201, by the daemon itself */
+    LOCK_GIVE_DAEMON,
+};
+struct lock_change {
+    enum lock_action action;
+    bool is_flock;
+    struct range range;
+    struct handle *handle;          /* LOCK_TAKE*: a handle of the inode to open descriptions by */
+    struct range_table undo_ranges; /* filled by lock_take, freed by lock_change_deinit */
+};
+void lock_change_deinit(struct lock_change *change);
+
+/* What the inode's locks claim now, and will after the change. 0 or -ENOMEM. */
+struct lock_claims {
+    enum claim before, after;
+    bool recognised;
+};
+int lock_claims(struct context *context, struct inode *inode, const struct lock_change *change,
+                struct lock_claims *claims);
+
+/*
+ * Carry a change out, below and in the table. lock_take: -EAGAIN when somebody else holds the
+ * bytes. lock_undo takes a lock_take back to what its owner held before.
+ */
+int lock_take(struct context *context, struct inode *inode, struct lock_change *change);
+int lock_give(struct context *context, struct inode *inode, struct lock_change *change);
+int lock_undo(struct context *context, struct inode *inode, struct lock_change *change);
+
+/* The lock that a waiter got below is put into the table. */
+int lock_enter(struct context *context, struct inode *inode, struct lock_change *change);
+
+/*
+ * Whether anybody but this mount holds the byte; asked through a description that holds it itself,
+ * with those of this mount's others out of the way for a moment (DESIGN §2, TEST).
+ */
+int lock_test(struct context *context, struct inode *inode, uint64_t byte, bool *held_elsewhere);
+
+/* The description that would take the change's range, opened when there is none. */
+int lock_description(struct context *context, struct inode *inode, const struct lock_change *change,
+                     struct description **description);
+
+/* The owner's description is closed if it holds nothing any more and nobody waits on it. */
+void lock_description_drop(struct context *context, struct inode *inode, uint64_t owner);
+
+/* Whether a handle that may be about to close stands in the way, so that waiting a little helps. */
+bool lock_holder_is_closing(struct context *context, struct inode *inode,
+                            const struct lock_change *change);
+
+/* Whether what was taken through the handle counts as writing, in the mount's profile. */
+bool lock_handle_writes(struct context *context, struct inode *inode, const struct handle *handle);
+
+/* Whether that lock owner, or anybody through that handle, holds anything of the inode. */
+bool lock_owner_holds(struct context *context, struct inode *inode, uint64_t owner);
+bool lock_handle_holds(struct context *context, struct inode *inode, uint64_t handle);
+
+/* fcntl(2)'s form of a range. */
+struct flock lock_flock(const struct range *range, short type);
+
+struct lock_table *lock_table_new(void);
+void lock_table_free(struct lock_table *table);
+
+/* The last handle of an inode is gone: so are its descriptions. */
+void lock_last_close(struct context *context, struct inode *inode);
+
+/* Request handlers. */
+void lock_getlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock);
+void lock_setlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock,
+                int sleep);
+void lock_flock_request(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, int operation);
+
+#endif

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "names.h"
+
+#include "attributes.h"
+#include "caller.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Seconds; as any other passthrough layer, with coherence=off. */
+#define INCOHERENT_TIMEOUT 1.0
+
+bool names_hidden(const struct context *context, uint64_t parent, const char *name)
+{
+    return parent == FUSE_ROOT_ID && context->options.coherence &&
+           strcmp(name, NAMES_RECORD_DIRECTORY) == 0;
+}
+
+struct fuse_entry_param names_entry(struct context *context, struct inode *inode,
+                                    const struct stat *attributes)
+{
+    return (struct fuse_entry_param){
+        .ino = inode->node_id,
+        .attr = *attributes,
+        .attr_timeout = attributes_timeout(context, inode),
+        .entry_timeout = context->options.coherence ? 0 : INCOHERENT_TIMEOUT,
+    };
+}
+
+/*
+ * The one way to answer with an entry: looked up below `parent_fd` as the calling thread,
+ * attributes as the inode's state asks for them. 0 with *inode referenced, or a negative errno.
+ */
+static int look_up(struct context *context, int parent_fd, const char *name, struct inode **inode,
+                   struct stat *attributes)
+{
+    const int error = inode_lookup(context->inodes, parent_fd, name, inode, attributes);
+
+    if (error != 0 || !S_ISREG((*inode)->type))
+        return error;
+
+    pthread_mutex_lock(&(*inode)->mutex);
+    const bool forced = owner_asks_server(&(*inode)->owner);
+    pthread_mutex_unlock(&(*inode)->mutex);
+    if (!forced)
+        return 0;
+
+    _cleanup_pin_ struct inode_pin pin = inode_pin_scoped(context->inodes, *inode);
+    const int again =
+        pin.fd < 0 ? pin.fd : inode_stat(context->inodes, *inode, pin.fd, true, attributes);
+    if (again != 0) {
+        inode_forget(context->inodes, *inode, 1);
+        inode_unref(context->inodes, *inode);
+    }
+    return again;
+}
+
+/* Replies with the entry, or the error; the kernel's lookup is taken back if it never hears. */
+static void reply_entry(fuse_req_t req, int error, struct inode *inode,
+                        const struct stat *attributes)
+{
+    struct context *context = context_of(req);
+
+    if (error != 0) {
+        fuse_reply_err(req, -error);
+        return;
+    }
+    const struct fuse_entry_param entry = names_entry(context, inode, attributes);
+    if (fuse_reply_entry(req, &entry) != 0)
+        inode_forget(context->inodes, inode, 1);
+    inode_unref(context->inodes, inode);
+}
+
+static int lookup(fuse_req_t req, fuse_ino_t parent, const char *name, struct inode **inode,
+                  struct stat *attributes)
+{
+    struct context *context = context_of(req);
+    struct inode *directory = inode_find(context->inodes, parent);
+
+    if (!directory)
+        return -ESTALE;
+    if (names_hidden(context, parent, name))
+        return -ENOENT;
+
+    _cleanup_pin_ struct inode_pin pin = inode_pin_scoped(context->inodes, directory);
+    _cleanup_caller_ struct caller caller = caller_begin(req);
+    if (pin.fd < 0 || caller.error != 0)
+        return pin.fd < 0 ? pin.fd : caller.error;
+    return look_up(context, pin.fd, name, inode, attributes);
+}
+
+void names_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    struct inode *inode = NULL;
+    struct stat attributes;
+    const int error = lookup(req, parent, name, &inode, &attributes);
+
+    reply_entry(req, error, inode, &attributes);
+}
+
+static void forget(struct context *context, fuse_ino_t ino, uint64_t count)
+{
+    struct inode *inode = inode_find(context->inodes, ino);
+
+    if (inode)
+        inode_forget(context->inodes, inode, count);
+}
+
+void names_forget(fuse_req_t req, fuse_ino_t ino, uint64_t count)
+{
+    forget(context_of(req), ino, count);
+    fuse_reply_none(req);
+}
+
+void names_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
+{
+    for (size_t i = 0; i < count; i++)
+        forget(context_of(req), forgets[i].ino, forgets[i].nlookup);
+    fuse_reply_none(req);
+}
+
+/* What a new name is to be; made by one call below, then looked up. */
+struct creation {
+    mode_t mode;
+    dev_t rdev;
+    const char *target;     /* symlink */
+    struct inode *existing; /* link */
+};
+
+static int make_link(struct context *context, int directory, const char *name,
+                     struct inode *existing)
+{
+    _cleanup_pin_ struct inode_pin pin = inode_pin_scoped(context->inodes, existing);
+
+    if (pin.fd < 0)
+        return pin.fd;
+    return linkat(AT_FDCWD, inode_proc_path(pin.fd).text, directory, name, AT_SYMLINK_FOLLOW) == 0
+               ? 0
+               : -errno;
+}
+
+static int make(struct context *context, int directory, const char *name,
+                const struct creation *creation)
+{
+    int result;
+
+    if (creation->existing)
+        return make_link(context, directory, name, creation->existing);
+    if (creation->target)
+        result = symlinkat(creation->target, directory, name);
+    else if (S_ISDIR(creation->mode))
+        result = mkdirat(directory, name, creation->mode & ~(mode_t)S_IFMT);
+    else
+        result = mknodat(directory, name, creation->mode, creation->rdev);
+    return result == 0 ? 0 : -errno;
+}
+
+static int create(fuse_req_t req, fuse_ino_t parent, const char *name,
+                  const struct creation *creation, struct inode **inode, struct stat *attributes)
+{
+    struct context *context = context_of(req);
+    struct inode *directory = inode_find(context->inodes, parent);
+
+    if (!directory)
+        return -ESTALE;
+    if (names_hidden(context, parent, name))
+        return -EPERM;
+
+    _cleanup_pin_ struct inode_pin pin = inode_pin_scoped(context->inodes, directory);
+    _cleanup_caller_ struct caller caller = caller_begin(req);
+    if (pin.fd < 0 || caller.error != 0)
+        return pin.fd < 0 ? pin.fd : caller.error;
+    const int error = make(context, pin.fd, name, creation);
+    return error != 0 ? error : look_up(context, pin.fd, name, inode, attributes);
+}
+
+static void create_and_reply(fuse_req_t req, fuse_ino_t parent, const char *name,
+                             const struct creation *creation)
+{
+    struct inode *inode = NULL;
+    struct stat attributes;
+    const int error = create(req, parent, name, creation, &inode, &attributes);
+
+    reply_entry(req, error, inode, &attributes);
+}
+
+void names_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
+{
+    create_and_reply(req, parent, name, &(struct creation){.mode = mode, .rdev = rdev});
+}
+
+void names_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+{
+    create_and_reply(req, parent, name, &(struct creation){.mode = mode | S_IFDIR});
+}
+
+void names_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
+{
+    create_and_reply(req, parent, name, &(struct creation){.target = target});
+}
+
+void names_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
+{
+    struct inode *existing = inode_find(context_of(req)->inodes, ino);
+
+    if (!existing)
+        fuse_reply_err(req, ESTALE);
+    else
+        create_and_reply(req, parent, name, &(struct creation){.existing = existing});
+}
+
+static int removal(fuse_req_t req, fuse_ino_t parent, const char *name, int flags)
+{
+    struct context *context = context_of(req);
+    struct inode *directory = inode_find(context->inodes, parent);
+
+    if (!directory)
+        return -ESTALE;
+    if (names_hidden(context, parent, name))
+        return -ENOENT;
+
+    _cleanup_pin_ struct inode_pin pin = inode_pin_scoped(context->inodes, directory);
+    _cleanup_caller_ struct caller caller = caller_begin(req);
+    if (pin.fd < 0 || caller.error != 0)
+        return pin.fd < 0 ? pin.fd : caller.error;
+    return unlinkat(pin.fd, name, flags) == 0 ? 0 : -errno;
+}
+
+void names_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    fuse_reply_err(req, -removal(req, parent, name, 0));
+}
+
+void names_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    fuse_reply_err(req, -removal(req, parent, name, AT_REMOVEDIR));
+}
+
+static int move(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
+                const char *new_name, unsigned flags)
+{
+    struct context *context = context_of(req);
+    struct inode *from = inode_find(context->inodes, parent);
+    struct inode *to = inode_find(context->inodes, new_parent);
+
+    if (!from || !to)
+        return -ESTALE;
+    if (names_hidden(context, parent, name))
+        return -ENOENT;
+    if (names_hidden(context, new_parent, new_name))
+        return -EPERM;
+
+    _cleanup_pin_ struct inode_pin from_pin = inode_pin_scoped(context->inodes, from);
+    _cleanup_pin_ struct inode_pin to_pin = inode_pin_scoped(context->inodes, to);
+    _cleanup_caller_ struct caller caller = caller_begin(req);
+    if (from_pin.fd < 0 || to_pin.fd < 0)
+        return from_pin.fd < 0 ? from_pin.fd : to_pin.fd;
+    if (caller.error != 0)
+        return caller.error;
+    return renameat2(from_pin.fd, name, to_pin.fd, new_name, flags) == 0 ? 0 : -errno;
+}
+
+void names_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
+                  const char *new_name, unsigned flags)
+{
+    fuse_reply_err(req, -move(req, parent, name, new_parent, new_name, flags));
+}
+
+static int read_link(fuse_req_t req, fuse_ino_t ino, char *target, size_t size)
+{
+    struct context *context = context_of(req);
+    struct inode *inode = inode_find(context->inodes, ino);
+    ssize_t length;
+
+    if (!inode)
+        return -ESTALE;
+
+    _cleanup_pin_ struct inode_pin pin = inode_pin_scoped(context->inodes, inode);
+    if (pin.fd < 0)
+        return pin.fd;
+    length = readlinkat(pin.fd, "", target, size);
+    if (length < 0)
+        return -errno;
+    if ((size_t)length == size)
+        return -ENAMETOOLONG;
+    target[length] = '\0';
+    return 0;
+}
+
+void names_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+    char target[PATH_MAX + 1];
+    const int error = read_link(req, ino, target, sizeof(target));
+
+    if (error != 0)
+        fuse_reply_err(req, -error);
+    else
+        fuse_reply_readlink(req, target);
+}

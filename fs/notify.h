@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The only caller of the kernel's invalidation. Never on a thread that serves requests: a
+ * notification waits for reads under way, and those for a thread to serve them (DESIGN §2).
+ */
+#ifndef MIGFS_FS_NOTIFY_H
+#define MIGFS_FS_NOTIFY_H
+
+#include "inode.h"
+
+/*
+ * Writes the kernel's dirty pages of the inode out, as WRITEs, then drops all pages and the
+ * attributes. 0, also where the kernel knows nothing of the inode; else a negative errno.
+ */
+int notify_inode(struct context *context, const struct inode *inode);
+
+#endif

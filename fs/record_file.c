@@ -1,0 +1,628 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "record_file.h"
+
+#include "caller.h"
+#include "handle.h"
+#include "log.h"
+#include "names.h"
+#include "pool.h"
+#include "transition.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+/*
+ * A directory whose time is coarser than two changes looks unmoved after the second: for this long
+ * after a move it is listed at each look.
+ */
+#define UNSETTLED_NS (INT64_C(2) * 1000000000)
+
+#define RECORD_ALIGNMENT 4096
+/* One block more than a record has, so that a file that is too long shows. */
+#define READ_BYTES (RECORD_FILE_BYTES + RECORD_ALIGNMENT)
+
+struct record_directory {
+    int path_fd; /* O_PATH */
+    uid_t uid;   /* its owner, as whom all of it is done */
+    gid_t gid;
+    pthread_mutex_t mutex; /* also across the listing: one lists, the others wait for its result */
+    ino_t *inos;           /* sorted */
+    size_t count;
+    int64_t moved_at_ns; /* CLOCK_MONOTONIC, when a new time was first seen */
+    struct statx_timestamp mtime, ctime;
+    bool listed;
+};
+
+struct record_handle {
+    unsigned references; /* inode.mutex: the inode's one, and one for each use under way */
+    int fd;
+    bool is_direct;
+    uint64_t sequence;
+    unsigned slot; /* that counts */
+    bool has_slot;
+    bool is_future;        /* somebody newer keeps it: never written */
+    bool was_said;         /* an oddity */
+    pthread_mutex_t mutex; /* also across a read or write of it */
+};
+
+/* ---- the directory ---- */
+
+static int make_directory(struct context *context)
+{
+    if (mkdirat(context->source_fd, NAMES_RECORD_DIRECTORY, 0700) == 0 || errno == EEXIST)
+        return 0;
+    return -errno;
+}
+
+static int open_directory(struct context *context, struct record_directory *directory)
+{
+    struct stat attributes;
+    const int fd = openat(context->source_fd, NAMES_RECORD_DIRECTORY,
+                          O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+    if (fd < 0)
+        return -errno;
+    if (fstat(fd, &attributes) != 0) {
+        const int error = -errno;
+
+        close(fd);
+        return error;
+    }
+    if (attributes.st_mode & (S_IRWXG | S_IRWXO)) {
+        close(fd);
+        return -EACCES;
+    }
+    directory->path_fd = fd;
+    directory->uid = attributes.st_uid;
+    directory->gid = attributes.st_gid;
+    return 0;
+}
+
+static const char *directory_mend(int error)
+{
+    switch (error) {
+    case -ENOTDIR:
+    case -ELOOP:
+        return "is not a directory; remove it";
+    case -EACCES:
+    case -EPERM:
+        return "may not be made or is open to others; run `migfsctl init --uid UID SOURCE` as root "
+               "of the store, or `chmod 700` it";
+    case -EROFS:
+        return "cannot be made on a read-only store";
+    default:
+        return strerror(-error);
+    }
+}
+
+int record_directory_open(struct context *context, struct record_directory **result)
+{
+    struct record_directory *directory;
+    int error;
+
+    *result = NULL;
+    if (!context->options.coherence || context->options.record == RECORD_OFF)
+        return 0;
+    directory = calloc(1, sizeof(*directory));
+    if (!directory)
+        return -ENOMEM;
+    pthread_mutex_init(&directory->mutex, NULL);
+    error = make_directory(context);
+    if (error == 0 || error == -EACCES || error == -EPERM || error == -EROFS) {
+        const int opened = open_directory(context, directory);
+
+        error = opened == -ENOENT && error != 0 ? error : opened;
+    }
+    if (error == 0) {
+        *result = directory;
+        return 0;
+    }
+    pthread_mutex_destroy(&directory->mutex);
+    free(directory);
+    log_warning("no hand-over records: %s/%s %s", context->options.source, NAMES_RECORD_DIRECTORY,
+                directory_mend(error));
+    return context->options.record == RECORD_REQUIRE ? error : 0;
+}
+
+void record_directory_close(struct record_directory *directory)
+{
+    if (!directory)
+        return;
+    close(directory->path_fd);
+    pthread_mutex_destroy(&directory->mutex);
+    free(directory->inos);
+    free(directory);
+}
+
+/* ---- which files have one ---- */
+
+static int compare_inos(const void *a, const void *b)
+{
+    const ino_t left = *(const ino_t *)a, right = *(const ino_t *)b;
+
+    return (left > right) - (left < right);
+}
+
+static bool same_time(const struct statx_timestamp *a, const struct statx_timestamp *b)
+{
+    return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
+
+/* A record's name is the inode number in lower-case hex; anything else is not ours. */
+static bool parse_name(const char *name, ino_t *ino)
+{
+    char *end, canonical[20];
+
+    errno = 0;
+    *ino = strtoull(name, &end, 16);
+    if (errno != 0 || *end != '\0')
+        return false;
+    snprintf(canonical, sizeof(canonical), "%jx", (uintmax_t)*ino);
+    return strcmp(canonical, name) == 0;
+}
+
+static int add_ino(ino_t **inos, size_t *count, size_t *room, ino_t ino)
+{
+    if (*count == *room) {
+        const size_t more = *room ? *room * 2 : 64;
+        ino_t *grown = reallocarray(*inos, more, sizeof(*grown));
+
+        if (!grown)
+            return -ENOMEM;
+        *inos = grown;
+        *room = more;
+    }
+    (*inos)[(*count)++] = ino;
+    return 0;
+}
+
+static DIR *open_listing(const struct record_directory *directory)
+{
+    _cleanup_caller_ struct caller caller = caller_begin_as(directory->uid, directory->gid);
+    const int fd = caller.error == 0
+                       ? openat(directory->path_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+                       : -1;
+    DIR *listing = fd >= 0 ? fdopendir(fd) : NULL;
+
+    if (fd >= 0 && !listing)
+        close(fd);
+    return listing;
+}
+
+/* With the mutex held. On failure the old list stays, and the next look tries again. */
+static int list(struct record_directory *directory)
+{
+    DIR *listing = open_listing(directory);
+    ino_t *inos = NULL, ino;
+    size_t count = 0, room = 0;
+    int error = listing ? 0 : -EIO;
+
+    while (error == 0) {
+        errno = 0;
+        const struct dirent *entry = readdir(listing);
+
+        if (!entry) {
+            error = -errno;
+            break;
+        }
+        if (parse_name(entry->d_name, &ino))
+            error = add_ino(&inos, &count, &room, ino);
+    }
+    if (listing)
+        closedir(listing);
+    if (error != 0) {
+        free(inos);
+        return error;
+    }
+    if (count > 0)
+        qsort(inos, count, sizeof(*inos), compare_inos);
+    free(directory->inos);
+    directory->inos = inos;
+    directory->count = count;
+    return 0;
+}
+
+/* Looks whether the directory moved, and lists it then. Returns whether the list is new. */
+static bool look_at_directory(struct record_directory *directory)
+{
+    struct statx now;
+    bool moved, listed = false;
+
+    if (statx(directory->path_fd, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC,
+              STATX_MTIME | STATX_CTIME, &now) != 0)
+        return false; /* the store does not answer: what is asked of it next will say so */
+
+    pthread_mutex_lock(&directory->mutex);
+    moved = !directory->listed || !same_time(&now.stx_mtime, &directory->mtime) ||
+            !same_time(&now.stx_ctime, &directory->ctime);
+    if (moved)
+        directory->moved_at_ns = pool_now_ns();
+    if (moved || pool_now_ns() - directory->moved_at_ns < UNSETTLED_NS) {
+        listed = list(directory) == 0;
+        if (listed) {
+            directory->mtime = now.stx_mtime;
+            directory->ctime = now.stx_ctime;
+            directory->listed = true;
+        }
+    }
+    pthread_mutex_unlock(&directory->mutex);
+    return listed && moved;
+}
+
+static bool is_listed(struct record_directory *directory, ino_t ino)
+{
+    pthread_mutex_lock(&directory->mutex);
+    const bool found = directory->count > 0 && bsearch(&ino, directory->inos, directory->count,
+                                                       sizeof(ino), compare_inos) != NULL;
+    pthread_mutex_unlock(&directory->mutex);
+    return found;
+}
+
+static bool may_have_record(struct context *context, const struct inode *inode)
+{
+    const struct inode *root = inode_find(context->inodes, FUSE_ROOT_ID);
+
+    return context->records && S_ISREG(inode->type) && inode->identity.dev == root->identity.dev;
+}
+
+static int look_if_plain(struct inode *inode, void *data)
+{
+    struct context *context = data;
+
+    if (!may_have_record(context, inode) || !is_listed(context->records, inode->identity.ino))
+        return 0;
+    pthread_mutex_lock(&inode->mutex);
+    const bool plain = owner_state(&inode->owner) == OWNER_PLAIN;
+    pthread_mutex_unlock(&inode->mutex);
+    if (plain)
+        transition_look(context, inode);
+    return 0;
+}
+
+bool record_look(struct context *context, struct inode *inode)
+{
+    enum owner_state before, after;
+
+    if (!may_have_record(context, inode))
+        return false;
+    if (look_at_directory(context->records))
+        (void)inode_each_open(context->inodes, look_if_plain, context); /* short of memory: the
+                                                                  next moment of each looks */
+    if (!is_listed(context->records, inode->identity.ino))
+        return false;
+    pthread_mutex_lock(&inode->mutex);
+    before = owner_state(&inode->owner);
+    pthread_mutex_unlock(&inode->mutex);
+    (void)record_file_read(context, inode); /* said there; the acquire is who needs it */
+    pthread_mutex_lock(&inode->mutex);
+    after = owner_state(&inode->owner);
+    pthread_mutex_unlock(&inode->mutex);
+    return before != after;
+}
+
+/* ---- one record ---- */
+
+static struct record_identity identity_of(const struct inode *inode)
+{
+    const struct inode_identity *from = &inode->identity;
+
+    return (struct record_identity){
+        .ino = from->ino,
+        .birth_ns = from->birth_ns,
+        .handle_hash = from->handle_type
+                           ? record_handle_hash(from->handle_type, from->handle, from->handle_bytes)
+                           : 0,
+    };
+}
+
+static int open_record(const struct record_directory *directory, ino_t ino, int flags)
+{
+    char name[20];
+
+    snprintf(name, sizeof(name), "%jx", (uintmax_t)ino);
+    _cleanup_caller_ struct caller caller = caller_begin_as(directory->uid, directory->gid);
+    if (caller.error != 0)
+        return caller.error;
+    const int fd =
+        openat(directory->path_fd, name, flags | O_RDWR | O_DSYNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    return fd >= 0 ? fd : -errno;
+}
+
+static void record_handle_free(struct record_handle *record)
+{
+    if (!record)
+        return;
+    close(record->fd);
+    pthread_mutex_destroy(&record->mutex);
+    free(record);
+}
+
+/* Opens the record of the inode; O_CREAT in `flags` makes it. */
+static int record_handle_open(struct context *context, struct inode *inode, int flags,
+                              struct record_handle **result)
+{
+    const struct record_directory *directory = context->records;
+    struct record_handle *record = calloc(1, sizeof(*record));
+    int fd;
+
+    if (!record)
+        return -ENOMEM;
+    record->is_direct = true;
+    fd = open_record(directory, inode->identity.ino, flags | O_DIRECT);
+    if (fd == -EINVAL) { /* a store without O_DIRECT */
+        record->is_direct = false;
+        fd = open_record(directory, inode->identity.ino, flags);
+    }
+    if (fd < 0) {
+        free(record);
+        return fd;
+    }
+    record->fd = fd;
+    pthread_mutex_init(&record->mutex, NULL);
+    *result = record;
+    return 0;
+}
+
+/* Ends a use, or the inode's keeping; with the last one it is closed. */
+static void record_handle_put(struct inode *inode, struct record_handle *record)
+{
+    pthread_mutex_lock(&inode->mutex);
+    const bool is_last = --record->references == 0;
+    pthread_mutex_unlock(&inode->mutex);
+    if (is_last)
+        record_handle_free(record);
+}
+
+/*
+ * The inode's, opened at need and kept; another thread may have been faster. To be put back by
+ * record_handle_put.
+ */
+static int record_handle_of(struct context *context, struct inode *inode, int flags,
+                            struct record_handle **result)
+{
+    struct record_handle *opened = NULL;
+    int error;
+
+    pthread_mutex_lock(&inode->mutex);
+    *result = inode->record;
+    if (*result)
+        (*result)->references++;
+    pthread_mutex_unlock(&inode->mutex);
+    if (*result)
+        return 0;
+    error = record_handle_open(context, inode, flags, &opened);
+    if (error != 0)
+        return error;
+    pthread_mutex_lock(&inode->mutex);
+    if (!inode->record) {
+        inode->record = opened;
+        opened->references = 1;
+        opened = NULL;
+    }
+    *result = inode->record;
+    (*result)->references++;
+    pthread_mutex_unlock(&inode->mutex);
+    record_handle_free(opened);
+    return 0;
+}
+
+void record_file_last_close(struct inode *inode)
+{
+    struct record_handle *record;
+
+    pthread_mutex_lock(&inode->mutex);
+    record = inode->record;
+    inode->record = NULL;
+    pthread_mutex_unlock(&inode->mutex);
+    if (record)
+        record_handle_put(inode, record);
+}
+
+/* Reads the whole file, past the client's cache. Returns the bytes there are, or an errno. */
+static ssize_t read_fresh(const struct record_handle *record, uint8_t *bytes)
+{
+    if (!record->is_direct) {
+        const int error = posix_fadvise(record->fd, 0, 0, POSIX_FADV_DONTNEED);
+
+        if (error != 0)
+            return -error;
+    }
+    const ssize_t count = pread(record->fd, bytes, READ_BYTES, 0);
+    return count >= 0 ? count : -errno;
+}
+
+static void say_once(struct record_handle *record, const struct context *context,
+                     const struct inode *inode, const char *what)
+{
+    if (!record->was_said)
+        log_warning("the record %s/%s/%jx is %s: the hand-over goes on without it%s",
+                    context->options.source, NAMES_RECORD_DIRECTORY, (uintmax_t)inode->identity.ino,
+                    what,
+                    context->options.record == RECORD_REQUIRE ? " (record=require: refused)" : "");
+    record->was_said = true;
+}
+
+/* What the record says is told to the owner state; true when that changed it. */
+static void tell_owner(struct context *context, struct inode *inode, const struct record *record)
+{
+    const bool foreign =
+        record->state == RECORD_OWNED && !record_same_host(&record->host, &context->host);
+
+    pthread_mutex_lock(&inode->mutex);
+    (void)owner_record_seen(&inode->owner, foreign, record->generation); /* record_look compares */
+    pthread_mutex_unlock(&inode->mutex);
+}
+
+static int judge(struct context *context, struct inode *inode, struct record_handle *handle,
+                 const uint8_t *bytes, size_t size)
+{
+    const struct record_identity identity = identity_of(inode);
+    struct record record;
+    const enum record_verdict verdict =
+        record_decode(bytes, size, &identity, &record, &handle->slot);
+
+    handle->has_slot = verdict == RECORD_VALID;
+    handle->is_future = verdict == RECORD_FUTURE;
+    if (verdict == RECORD_VALID) {
+        handle->sequence = record.sequence;
+        tell_owner(context, inode, &record);
+        return 0;
+    }
+    if (verdict != RECORD_MISSING)
+        say_once(handle, context, inode, record_verdict_name(verdict));
+    return verdict == RECORD_MISSING ? 0 : -EIO;
+}
+
+static int read_and_judge(struct context *context, struct inode *inode,
+                          struct record_handle *handle)
+{
+    uint8_t *bytes = aligned_alloc(RECORD_ALIGNMENT, READ_BYTES);
+    ssize_t size;
+    int error;
+
+    if (!bytes)
+        return -ENOMEM;
+    pthread_mutex_lock(&handle->mutex);
+    size = read_fresh(handle, bytes);
+    error = size < 0 ? (int)size : judge(context, inode, handle, bytes, (size_t)size);
+    if (size < 0)
+        say_once(handle, context, inode, strerror((int)-size));
+    pthread_mutex_unlock(&handle->mutex);
+    free(bytes);
+    return error;
+}
+
+int record_file_read(struct context *context, struct inode *inode)
+{
+    const bool required = context->options.record == RECORD_REQUIRE;
+    struct record_handle *handle;
+    int error;
+
+    if (!may_have_record(context, inode))
+        return required && S_ISREG(inode->type) && !context->records ? -EIO : 0;
+    error = record_handle_of(context, inode, 0, &handle);
+    if (error == -ENOENT)
+        return 0;
+    if (error == 0) {
+        error = read_and_judge(context, inode, handle);
+        record_handle_put(inode, handle);
+    }
+    return required ? error : 0;
+}
+
+static struct record record_now(struct context *context, struct inode *inode,
+                                const struct record_handle *handle, enum record_state state,
+                                uint64_t generation, const struct stat *attributes)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (struct record){
+        .sequence = handle->sequence + 1,
+        .generation = generation,
+        .state = state,
+        .identity = identity_of(inode),
+        .host = context->host,
+        .time_ns = now.tv_sec * INT64_C(1000000000) + now.tv_nsec,
+        .length_bytes = (uint64_t)attributes->st_size,
+        .ctime_ns = attributes->st_ctim.tv_sec * INT64_C(1000000000) + attributes->st_ctim.tv_nsec,
+    };
+}
+
+/*
+ * The slot that does not count is overwritten. A record that is worth nothing is begun anew, both
+ * slots in one write, so that the file has its length from the start.
+ */
+static int write_slot(struct record_handle *handle, const struct record *record)
+{
+    uint8_t *bytes = aligned_alloc(RECORD_ALIGNMENT, RECORD_FILE_BYTES);
+    const size_t size = handle->has_slot ? RECORD_SLOT_BYTES : RECORD_FILE_BYTES;
+    const unsigned slot = handle->has_slot ? !handle->slot : 0;
+    int error = 0;
+
+    if (!bytes)
+        return -ENOMEM;
+    memset(bytes, 0, RECORD_FILE_BYTES);
+    record_encode(record, bytes);
+    const ssize_t written = pwrite(handle->fd, bytes, size, (off_t)(slot * RECORD_SLOT_BYTES));
+    if (written < 0)
+        error = -errno;
+    else if ((size_t)written != size)
+        error = -ENOSPC;
+    else if (!handle->has_slot && ftruncate(handle->fd, RECORD_FILE_BYTES) != 0)
+        error = -errno;
+    free(bytes);
+    if (error == 0) {
+        handle->has_slot = true;
+        handle->slot = slot;
+        handle->sequence = record->sequence;
+    }
+    return error;
+}
+
+/* A new name must last as long as what it names. */
+static int sync_directory(const struct record_directory *directory)
+{
+    DIR *listing = open_listing(directory);
+    int error;
+
+    if (!listing)
+        return -EIO;
+    error = fsync(dirfd(listing)) == 0 || errno == EINVAL ? 0 : -errno;
+    closedir(listing);
+    return error;
+}
+
+static int write_record(struct context *context, struct inode *inode, struct record_handle *handle,
+                        enum record_state state, uint64_t generation, const struct stat *attributes)
+{
+    int error = 0;
+
+    pthread_mutex_lock(&handle->mutex);
+    const bool is_new = !handle->has_slot;
+    if (!handle->is_future) {
+        const struct record record =
+            record_now(context, inode, handle, state, generation, attributes);
+
+        error = write_slot(handle, &record);
+    }
+    pthread_mutex_unlock(&handle->mutex);
+    return error == 0 && is_new ? sync_directory(context->records) : error;
+}
+
+static int stat_at_server(struct context *context, struct inode *inode, struct stat *attributes)
+{
+    _cleanup_pin_ struct inode_pin pin = inode_pin_scoped(context->inodes, inode);
+
+    return pin.fd < 0 ? pin.fd : inode_stat(context->inodes, inode, pin.fd, true, attributes);
+}
+
+int record_file_write(struct context *context, struct inode *inode, enum record_state state,
+                      uint64_t generation)
+{
+    struct record_handle *handle;
+    struct stat attributes;
+    int error;
+
+    if (!may_have_record(context, inode))
+        return 0;
+    error = stat_at_server(context, inode, &attributes);
+    if (error == 0)
+        error = record_handle_of(context, inode, O_CREAT, &handle);
+    if (error == 0) {
+        error = write_record(context, inode, handle, state, generation, &attributes);
+        record_handle_put(inode, handle);
+    }
+    if (error != 0)
+        log_error("the record %s/%s/%jx cannot be written: %s", context->options.source,
+                  NAMES_RECORD_DIRECTORY, (uintmax_t)inode->identity.ino, strerror(-error));
+    return error;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The records of DESIGN §6 as files: `.migfs/` at the root of SOURCE, one 8 KiB file a guarded
+ * image, read from the server and written stably, as the directory's owner. Says each oddity once
+ * in the log. Inodes on other filesystems below SOURCE have no record.
+ */
+#ifndef MIGFS_FS_RECORD_FILE_H
+#define MIGFS_FS_RECORD_FILE_H
+
+#include "cache/record.h"
+#include "inode.h"
+
+struct record_directory;
+struct record_handle;
+
+/*
+ * Opens `.migfs/`, made where this process may; without one (after a line in the log) there are no
+ * records, unless the options require them. 0 or a negative errno.
+ */
+int record_directory_open(struct context *context, struct record_directory **directory);
+void record_directory_close(struct record_directory *directory);
+
+/*
+ * The moment of an open, a lock, an ioctl: one look at the directory, listed anew when it moved;
+ * the inode's record is read when it has one. Returns true when that changed the inode's state, so
+ * that its pages must be dropped. When the list was new, all open inodes are looked at on the pool.
+ */
+bool record_look(struct context *context, struct inode *inode);
+
+/*
+ * Reads the inode's record, fresh, and tells the owner state of it. 0, also where there is none or
+ * it is worth nothing; a negative errno where the options require a record and none can be had.
+ */
+int record_file_read(struct context *context, struct inode *inode);
+
+/* Writes the state and the generation with the file's present length and ctime; stable on return.
+ */
+int record_file_write(struct context *context, struct inode *inode, enum record_state state,
+                      uint64_t generation);
+
+/* The last handle of the inode is gone: its record is no longer kept open. */
+void record_file_last_close(struct inode *inode);
+
+#endif

@@ -1,0 +1,743 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "transition.h"
+
+#include "backing.h"
+#include "events.h"
+#include "lock_wait.h"
+#include "log.h"
+#include "notify.h"
+#include "passthrough.h"
+#include "record_file.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Between two tests while another host is on its way out. */
+#define TEST_AGAIN_MS 10
+/* A test waits for this part of the deadline; the rest is for the steps after it. */
+#define TEST_PART 0.8
+/* While a closing handle of this mount stands in the way (DESIGN §4, fact 8). */
+#define CLOSING_AGAIN_MS 1
+#define CLOSING_RETRIES 50
+/* Standby reads share one drop for so long: earlier, it takes the pages away before they are read.
+ */
+#define DROP_DELAY_MS 10
+/* Where pages stay below, somebody may just have had them in use. */
+#define DROP_TRIES 3
+/* A drain without a deadline gives up after this. */
+#define DRAIN_MOST_MS 60000
+
+static struct transition *transition_of(struct job *job)
+{
+    return (struct transition *)job;
+}
+
+/* ---- steps ---- */
+
+/*
+ * Any open handle, one that writes if there is one. Good until the job ends: handles are closed by
+ * jobs of their inode alone.
+ */
+static struct handle *any_handle(struct inode *inode)
+{
+    struct handle *found = NULL;
+
+    pthread_mutex_lock(&inode->mutex);
+    for (struct handle *handle = inode->handles; handle; handle = handle->next) {
+        if (!found || (handle_writes(handle) && !handle_writes(found)))
+            found = handle;
+    }
+    pthread_mutex_unlock(&inode->mutex);
+    return found;
+}
+
+static void set_claim(struct inode *inode, const struct lock_claims *claims, bool after)
+{
+    pthread_mutex_lock(&inode->mutex);
+    inode->claim = after ? claims->after : claims->before;
+    if (after)
+        inode->recognised = claims->recognised;
+    pthread_mutex_unlock(&inode->mutex);
+}
+
+static int step_lock(struct context *context, struct transition *transition)
+{
+    struct inode *inode = transition->job.inode;
+    const int error = transition->lock_is_held ? lock_enter(context, inode, &transition->change)
+                                               : lock_take(context, inode, &transition->change);
+
+    if (error == 0)
+        set_claim(inode, &transition->claims, true);
+    return error;
+}
+
+/* A read lock taken in the place of a write lock gives bytes back, too. */
+static int give(struct context *context, struct inode *inode, struct lock_change *change)
+{
+    return change->action == LOCK_TAKE ? lock_take(context, inode, change)
+                                       : lock_give(context, inode, change);
+}
+
+static int step_unlock(struct context *context, struct transition *transition)
+{
+    struct inode *inode = transition->job.inode;
+    const bool undoing = transition->handoff.undoing;
+    const int error = undoing ? lock_undo(context, inode, &transition->change)
+                              : give(context, inode, &transition->change);
+
+    if (error == 0)
+        set_claim(inode, &transition->claims, !undoing);
+    return error;
+}
+
+/*
+ * Another host that writes holds 101. One that holds 201 alone is on its way out, or reads and
+ * minds writers: both stand in the way of a writer, neither in that of a reader.
+ */
+static int step_test(struct context *context, struct transition *transition, bool *conflict)
+{
+    struct inode *inode = transition->job.inode;
+    int error = lock_test(context, inode, QEMU_BYTE_USES_WRITE, conflict);
+
+    if (error == 0 && !*conflict && transition->handoff.plan.writes)
+        error = lock_test(context, inode, QEMU_BYTE_UNSHARED_WRITE, conflict);
+    return error;
+}
+
+static int step_drop(struct transition *transition)
+{
+    struct inode *inode = transition->job.inode;
+    struct handle *handle = any_handle(inode);
+    struct backing_drop drop = {.stayed = true};
+    int error = handle ? 0 : -EBADF;
+
+    for (int i = 0; error == 0 && drop.stayed && i < DROP_TRIES; i++) {
+        error = backing_drop(handle, &drop);
+        if (i == 0)
+            transition->pages_dropped = drop.pages_cached;
+    }
+    if (error != 0)
+        return error;
+
+    pthread_mutex_lock(&inode->mutex);
+    inode->distrusts_below = drop.stayed;
+    pthread_mutex_unlock(&inode->mutex);
+    transition->pages_stayed = drop.stayed;
+    return 0;
+}
+
+/* A write-back that failed is known here only: the notification does not say (fact 11). */
+static int take_writeback_error(struct inode *inode)
+{
+    pthread_mutex_lock(&inode->mutex);
+    const int error = inode->writeback_error;
+    inode->writeback_error = 0;
+    pthread_mutex_unlock(&inode->mutex);
+    return error;
+}
+
+/* Dirty pages come from writable mappings alone, and those keep a handle open. */
+static int step_flush(struct context *context, struct transition *transition)
+{
+    struct inode *inode = transition->job.inode;
+    int error;
+
+    pthread_mutex_lock(&inode->mutex);
+    const bool may_be_dirty = inode->writable_handles > 0;
+    transition->bytes_before = inode->bytes_written;
+    pthread_mutex_unlock(&inode->mutex);
+    if (!may_be_dirty)
+        return 0;
+    error = notify_inode(context, inode);
+    return error != 0 ? error : take_writeback_error(inode);
+}
+
+/* Whom it waits for never waits: writes under way end as fast as the store lets them. */
+static int step_drain(struct context *context, struct transition *transition)
+{
+    struct inode *inode = transition->job.inode;
+    const int64_t give_up = pool_now_ns() + DRAIN_MOST_MS * INT64_C(1000000);
+    int error = 0;
+
+    pthread_mutex_lock(&inode->mutex);
+    while (inode->writes_under_way > 0 && error == 0) {
+        const int64_t until_ns = pool_now_ns() + 20 * INT64_C(1000000);
+        const struct timespec until = {.tv_sec = until_ns / 1000000000,
+                                       .tv_nsec = until_ns % 1000000000};
+
+        pthread_cond_timedwait(&inode->drained, &inode->mutex, &until);
+        if (until_ns > give_up || pool_expired(context->pool, &transition->job))
+            error = -ETIMEDOUT;
+    }
+    pthread_mutex_unlock(&inode->mutex);
+    return error;
+}
+
+/* Each description has its own memory of a write-back error: all that may have written are asked.
+ */
+static int step_sync(struct transition *transition)
+{
+    struct inode *inode = transition->job.inode;
+    struct handle *handle;
+    int error = 0;
+
+    pthread_mutex_lock(&inode->mutex);
+    handle = inode->handles;
+    while (handle && error == 0) {
+        pthread_mutex_unlock(&inode->mutex);
+        if (handle_writes(handle) && fdatasync(handle->fd) != 0)
+            error = -errno;
+        pthread_mutex_lock(&inode->mutex);
+        handle = handle->next;
+    }
+    transition->bytes_flushed = inode->bytes_written - transition->bytes_before;
+    pthread_mutex_unlock(&inode->mutex);
+    return error;
+}
+
+static void carry_out(struct context *context, struct transition *transition,
+                      enum handoff_step step, struct handoff_outcome *outcome)
+{
+    struct inode *inode = transition->job.inode;
+
+    switch (step) {
+    case HANDOFF_STEP_LOCK:
+        outcome->error = step_lock(context, transition);
+        break;
+    case HANDOFF_STEP_TEST:
+        outcome->error = step_test(context, transition, &outcome->conflict);
+        break;
+    case HANDOFF_STEP_DROP:
+        outcome->error = step_drop(transition);
+        break;
+    case HANDOFF_STEP_READ_RECORD:
+        outcome->error = record_file_read(context, inode);
+        break;
+    case HANDOFF_STEP_INVALIDATE:
+        outcome->error = notify_inode(context, inode);
+        break;
+    case HANDOFF_STEP_WRITE_RECORD:
+        outcome->error = record_file_write(context, inode, transition->handoff.record_state,
+                                           transition->handoff.generation);
+        break;
+    case HANDOFF_STEP_FLUSH:
+        outcome->error = step_flush(context, transition);
+        break;
+    case HANDOFF_STEP_DRAIN:
+        outcome->error = step_drain(context, transition);
+        break;
+    case HANDOFF_STEP_SYNC:
+        outcome->error = step_sync(transition);
+        break;
+    case HANDOFF_STEP_UNLOCK:
+        outcome->error = step_unlock(context, transition);
+        break;
+    case HANDOFF_STEP_ANSWER:
+    case HANDOFF_DONE:
+        break;
+    }
+}
+
+/* ---- beginning ---- */
+
+static bool takes(const struct lock_change *change)
+{
+    return change->action == LOCK_TAKE || change->action == LOCK_TAKE_DAEMON;
+}
+
+static enum handoff_kind kind_of(const struct transition *transition, const struct owner *owner)
+{
+    const struct lock_claims *claims = &transition->claims;
+
+    if (transition->change.action == LOCK_GIVE_DAEMON)
+        return HANDOFF_RELEASE;
+    return handoff_kind_of(owner, claims->before, claims->after, !takes(&transition->change));
+}
+
+static struct handoff_plan plan_of(const struct context *context,
+                                   const struct transition *transition, enum handoff_kind kind)
+{
+    const enum profile profile = context->options.profile;
+    const bool by_ioctl = transition->change.action == LOCK_TAKE_DAEMON;
+
+    return (struct handoff_plan){
+        .kind = kind,
+        .writes = transition->claims.after == CLAIM_OWNER_WRITING,
+        .tests = by_ioctl || profile == PROFILE_AUTO || profile == PROFILE_QEMU,
+        .conflict_is_error = transition->conflict_is_error,
+        .has_caller = transition->has_caller,
+        .stops_handles = transition->change.action == LOCK_GIVE_DAEMON,
+        .keeps_record = context->options.record != RECORD_OFF,
+        .record_is_required = context->options.record == RECORD_REQUIRE,
+        .drops_below = true,
+    };
+}
+
+static enum handoff_step begin(struct context *context, struct transition *transition)
+{
+    struct inode *inode = transition->job.inode;
+    enum handoff_step step;
+
+    pthread_mutex_lock(&inode->mutex);
+    const enum handoff_kind kind = kind_of(transition, &inode->owner);
+    const struct handoff_plan plan = plan_of(context, transition, kind);
+    step = handoff_begin(&transition->handoff, &inode->owner, &plan);
+    pthread_mutex_unlock(&inode->mutex);
+    transition->begun = true;
+    transition->started_ns = pool_now_ns();
+    return step;
+}
+
+/* The lock is a moment to look whether another host has become owner (DESIGN §2). */
+static int prepare(struct context *context, struct transition *transition)
+{
+    struct inode *inode = transition->job.inode;
+
+    if (takes(&transition->change)) {
+        transition->change.handle =
+            transition->change.handle ? transition->change.handle : any_handle(inode);
+        if (!transition->change.handle)
+            return -ENOENT;
+        if (record_look(context, inode))
+            (void)notify_inode(context, inode); /* a lost drop is made up by the acquire's own */
+    }
+    return lock_claims(context, inode, &transition->change, &transition->claims);
+}
+
+/* ---- ending ---- */
+
+static bool is_handoff(enum handoff_kind kind)
+{
+    return kind == HANDOFF_ACQUIRE || kind == HANDOFF_SHARE || kind == HANDOFF_RELEASE ||
+           kind == HANDOFF_DOWNGRADE;
+}
+
+static void report(struct context *context, struct transition *transition)
+{
+    struct inode *inode = transition->job.inode;
+    const enum handoff_kind kind = transition->handoff.plan.kind;
+    struct timespec now;
+
+    if (!is_handoff(kind))
+        return;
+    clock_gettime(CLOCK_REALTIME, &now);
+    pthread_mutex_lock(&inode->mutex);
+    inode->last_handoff = (struct handoff_report){
+        .time_ns = now.tv_sec * INT64_C(1000000000) + now.tv_nsec,
+        .released = !takes(&transition->change),
+        .duration_ns = (uint64_t)(pool_now_ns() - transition->started_ns),
+        .bytes_flushed = transition->bytes_flushed,
+        .pages_dropped = transition->pages_dropped,
+    };
+    const uint64_t generation = inode->owner.generation;
+    const enum owner_state state = owner_state(&inode->owner);
+    pthread_mutex_unlock(&inode->mutex);
+
+    const int error = transition->handoff.answer;
+    if (error != 0)
+        log_error("%s of inode %ju failed: %s; it is %s", handoff_kind_name(kind),
+                  (uintmax_t)inode->identity.ino, strerror(-error), owner_state_name(state));
+    else if (transition->handoff.contested)
+        log_notice("inode %ju is locked, but another host writes it: no owner here",
+                   (uintmax_t)inode->identity.ino);
+    else
+        log_info("%s of inode %ju: %s, generation %ju", handoff_kind_name(kind),
+                 (uintmax_t)inode->identity.ino, owner_state_name(state), (uintmax_t)generation);
+    if (transition->pages_stayed)
+        log_warning("inode %ju: the store kept pages that could not be dropped; reads go past them",
+                    (uintmax_t)inode->identity.ino);
+    events_publish(context, inode);
+}
+
+static void finish(struct context *context, struct transition *transition, int error)
+{
+    if (transition->answer)
+        transition->answer(context, transition, error);
+    else
+        pool_reply(context->pool, &transition->job, error);
+    pool_finish(context->pool, &transition->job);
+}
+
+/* LOCK met a conflict that may pass: nothing was taken, and the job comes back. */
+static bool comes_back(struct context *context, struct transition *transition)
+{
+    if (transition->handoff.answer != -EAGAIN || transition->lock_is_held)
+        return false;
+    if (transition->retries_left > 0 &&
+        lock_holder_is_closing(context, transition->job.inode, &transition->change)) {
+        transition->retries_left--;
+        transition->begun = false;
+        lock_change_deinit(&transition->change);
+        pool_again(context->pool, &transition->job, CLOSING_AGAIN_MS);
+        return true;
+    }
+    if (!transition->waits)
+        return false;
+    transition->begun = false;
+    lock_change_deinit(&transition->change);
+    lock_wait_begin(context, transition);
+    return true;
+}
+
+/* ---- the run ---- */
+
+static bool test_goes_on(const struct transition *transition)
+{
+    const double most_ns = (double)transition->deadline_ms * 1e6 * TEST_PART;
+    struct inode *inode = transition->job.inode;
+
+    pthread_mutex_lock(&inode->mutex);
+    const bool waits = handoff_test_waits(&transition->handoff, &inode->owner);
+    pthread_mutex_unlock(&inode->mutex);
+    return waits && (double)(pool_now_ns() - transition->started_ns) < most_ns;
+}
+
+/* From the step that is due, until all are done or the job waits. */
+static void go_on(struct context *context, struct transition *transition, enum handoff_step step)
+{
+    struct inode *inode = transition->job.inode;
+
+    while (step != HANDOFF_DONE) {
+        struct handoff_outcome outcome = {0};
+
+        carry_out(context, transition, step, &outcome);
+        if (step == HANDOFF_STEP_TEST && outcome.error == 0 && outcome.conflict &&
+            test_goes_on(transition)) {
+            pool_hold(context->pool, &transition->job, TEST_AGAIN_MS);
+            return;
+        }
+        outcome.expired = pool_expired(context->pool, &transition->job);
+        pthread_mutex_lock(&inode->mutex);
+        step = handoff_next(&transition->handoff, &inode->owner, &outcome);
+        pthread_mutex_unlock(&inode->mutex);
+    }
+    if (comes_back(context, transition))
+        return;
+    if (transition->handoff.plan.kind == HANDOFF_ACQUIRE && transition->handoff.answer == 0)
+        backing_end_fresh(inode);
+    report(context, transition);
+    finish(context, transition, transition->handoff.answer);
+}
+
+static void end_wait(struct context *context, struct transition *transition)
+{
+    if (!transition->waited_on)
+        return;
+    pthread_mutex_lock(&context->locks->mutex);
+    transition->waited_on->waiters--;
+    pthread_mutex_unlock(&context->locks->mutex);
+    transition->waited_on = NULL;
+}
+
+static void run(struct context *context, struct job *job)
+{
+    struct transition *transition = transition_of(job);
+    int error;
+
+    if (transition->begun) {
+        go_on(context, transition, transition->handoff.step);
+        return;
+    }
+    end_wait(context, transition);
+    error = transition->wait_error;
+    if (error != 0)
+        lock_description_drop(context, job->inode, transition->change.range.owner);
+    else
+        error = prepare(context, transition);
+    if (error != 0) {
+        finish(context, transition, error);
+        return;
+    }
+    go_on(context, transition, begin(context, transition));
+}
+
+static void transition_free(struct job *job)
+{
+    struct transition *transition = transition_of(job);
+
+    lock_change_deinit(&transition->change);
+    free(transition);
+}
+
+/* ---- making them ---- */
+
+struct transition *transition_new(struct inode *inode, const struct lock_change *change)
+{
+    struct transition *transition = calloc(1, sizeof(*transition));
+
+    if (!transition)
+        return NULL;
+    transition->job.inode = inode;
+    transition->job.run = run;
+    transition->job.free = transition_free;
+    transition->change = *change;
+    transition->retries_left = CLOSING_RETRIES;
+    return transition;
+}
+
+void transition_submit(struct context *context, struct transition *transition, unsigned deadline_ms)
+{
+    transition->deadline_ms = deadline_ms;
+    if (deadline_ms > 0)
+        pool_set_deadline(context->pool, &transition->job, deadline_ms);
+    pool_submit(context->pool, &transition->job);
+}
+
+static void submit_for_ioctl(struct context *context, struct inode *inode,
+                             const struct lock_change *change, unsigned deadline_ms, job_done done,
+                             void *data)
+{
+    struct transition *transition = transition_new(inode, change);
+
+    if (!transition) {
+        done(context, inode, -ENOMEM, data);
+        return;
+    }
+    transition->has_caller = true;
+    transition->conflict_is_error = true;
+    transition->job.done = done;
+    transition->job.done_data = data;
+    transition_submit(context, transition, deadline_ms);
+}
+
+void transition_acquire(struct context *context, struct inode *inode, uint32_t pid,
+                        unsigned deadline_ms, job_done done, void *data)
+{
+    const struct lock_change change = {
+        .action = LOCK_TAKE_DAEMON,
+        .range = {.type = RANGE_READ, .owner = LOCK_OWNER_DAEMON, .pid = pid},
+    };
+
+    submit_for_ioctl(context, inode, &change, deadline_ms, done, data);
+}
+
+void transition_release(struct context *context, struct inode *inode, unsigned deadline_ms,
+                        job_done done, void *data)
+{
+    const struct lock_change change = {
+        .action = LOCK_GIVE_DAEMON,
+        .range = {.end = RANGE_MAX, .owner = LOCK_OWNER_DAEMON},
+    };
+
+    submit_for_ioctl(context, inode, &change, deadline_ms, done, data);
+}
+
+/* ---- closing ---- */
+
+/* Whether locks or a hand-over make the inode more than an open file. */
+static bool inode_is_claimed(struct inode *inode)
+{
+    pthread_mutex_lock(&inode->mutex);
+    const bool claimed = inode->claim != CLAIM_NONE || inode->acquired_by_ioctl;
+    pthread_mutex_unlock(&inode->mutex);
+    return claimed;
+}
+
+static bool is_last_handle(struct inode *inode)
+{
+    pthread_mutex_lock(&inode->mutex);
+    const bool is_last = inode->open_handles == 1;
+    pthread_mutex_unlock(&inode->mutex);
+    return is_last;
+}
+
+/* The inode is as if never opened. In its turn. */
+static void last_close(struct context *context, struct inode *inode)
+{
+    lock_last_close(context, inode);
+    record_file_last_close(inode);
+    backing_end_fresh(inode);
+    passthrough_last_close(context, inode);
+    pthread_mutex_lock(&inode->mutex);
+    owner_last_close(&inode->owner);
+    inode->claim = CLAIM_NONE;
+    inode->recognised = false;
+    pthread_mutex_unlock(&inode->mutex);
+}
+
+/* Nobody waits where an open could not be told to the kernel. */
+static void reply(fuse_req_t req, int error)
+{
+    if (req)
+        fuse_reply_err(req, error);
+}
+
+static void submit_close(struct context *context, struct handle *handle, fuse_req_t req,
+                         enum lock_action action);
+
+/*
+ * The daemon's own locks stay for as long as anybody has the file open: they go before the last
+ * handle does, since a hand-over needs one.
+ */
+static void closed(struct context *context, struct transition *transition, int error)
+{
+    struct inode *inode = transition->job.inode;
+    const bool is_last = is_last_handle(inode);
+
+    if (error != 0)
+        log_error("the locks of a closed file of inode %ju could not be given back: %s",
+                  (uintmax_t)inode->identity.ino, strerror(-error));
+    if (is_last && inode->acquired_by_ioctl) {
+        submit_close(context, transition->closing,
+                     pool_take_request(context->pool, &transition->job), LOCK_GIVE_DAEMON);
+        return;
+    }
+    handle_close(context, transition->closing);
+    if (is_last)
+        last_close(context, inode);
+    pool_reply(context->pool, &transition->job, 0);
+}
+
+static void submit_close(struct context *context, struct handle *handle, fuse_req_t req,
+                         enum lock_action action)
+{
+    const struct lock_change change = {
+        .action = action,
+        .handle = handle,
+        .range = {.end = RANGE_MAX, .handle = handle->number, .owner = LOCK_OWNER_DAEMON},
+    };
+    struct transition *transition = transition_new(handle->inode, &change);
+
+    if (!transition) {
+        log_error("out of memory at a close of inode %ju: the file stays open until the unmount",
+                  (uintmax_t)handle->inode->identity.ino);
+        reply(req, ENOMEM);
+        return;
+    }
+    transition->job.req = req;
+    transition->closing = handle;
+    transition->answer = closed;
+    transition_submit(context, transition, 0);
+}
+
+/* At once where nothing of the inode is under way and nothing is held; else in its turn. */
+void transition_close(struct context *context, struct handle *handle, fuse_req_t req)
+{
+    struct inode *inode = handle->inode;
+
+    if (lock_handle_holds(context, inode, handle->number) || inode_is_claimed(inode) ||
+        !pool_try_begin(context->pool, inode)) {
+        submit_close(context, handle, req, LOCK_GIVE_HANDLE);
+        return;
+    }
+    inode_ref(context->inodes, inode);
+    const bool is_last = is_last_handle(inode);
+    handle_close(context, handle);
+    if (is_last)
+        last_close(context, inode);
+    pool_end(context->pool, inode);
+    inode_unref(context->inodes, inode);
+    reply(req, 0);
+}
+
+static void flushed(struct context *context, struct transition *transition, int error)
+{
+    pool_reply(context->pool, &transition->job,
+               transition->close_error != 0 ? transition->close_error : error);
+}
+
+void transition_flush(struct context *context, struct handle *handle, uint64_t owner,
+                      int close_error, fuse_req_t req)
+{
+    struct inode *inode = handle->inode;
+    const struct lock_change change = {
+        .action = LOCK_GIVE_OWNER,
+        .handle = handle,
+        .range = {.end = RANGE_MAX, .owner = owner},
+    };
+    struct transition *transition;
+
+    if (!lock_owner_holds(context, inode, owner) && pool_try_begin(context->pool, inode)) {
+        pool_end(context->pool, inode);
+        fuse_reply_err(req, -close_error);
+        return;
+    }
+    transition = transition_new(inode, &change);
+    if (!transition) {
+        fuse_reply_err(req, ENOMEM);
+        return;
+    }
+    transition->job.req = req;
+    transition->close_error = close_error;
+    transition->answer = flushed;
+    transition_submit(context, transition, 0);
+}
+
+/* ---- drops and looks ---- */
+
+static void job_free(struct job *job)
+{
+    free(job);
+}
+
+static struct job *job_new(struct inode *inode, void (*carry)(struct context *, struct job *))
+{
+    struct job *job = calloc(1, sizeof(*job));
+
+    if (job)
+        *job = (struct job){.inode = inode, .run = carry, .free = job_free};
+    return job;
+}
+
+static void run_drop(struct context *context, struct job *job)
+{
+    struct inode *inode = job->inode;
+
+    pthread_mutex_lock(&inode->mutex);
+    inode->drop_is_due = false;
+    const bool wanted = owner_asks_server(&inode->owner);
+    pthread_mutex_unlock(&inode->mutex);
+    if (wanted && notify_inode(context, inode) != 0)
+        log_warning("pages of inode %ju could not be dropped", (uintmax_t)inode->identity.ino);
+    pool_finish(context->pool, job);
+}
+
+void transition_drop_later(struct context *context, struct inode *inode)
+{
+    struct job *job;
+
+    pthread_mutex_lock(&inode->mutex);
+    const bool is_due = inode->drop_is_due;
+    inode->drop_is_due = true;
+    pthread_mutex_unlock(&inode->mutex);
+    if (is_due)
+        return;
+    job = job_new(inode, run_drop);
+    if (job) {
+        pool_submit_later(context->pool, job, DROP_DELAY_MS);
+        return;
+    }
+    pthread_mutex_lock(&inode->mutex);
+    inode->drop_is_due = false; /* the next read asks again */
+    pthread_mutex_unlock(&inode->mutex);
+}
+
+static void run_look(struct context *context, struct job *job)
+{
+    struct inode *inode = job->inode;
+
+    pthread_mutex_lock(&inode->mutex);
+    const uint64_t epoch = inode->owner.epoch;
+    pthread_mutex_unlock(&inode->mutex);
+    (void)record_file_read(context, inode); /* said there */
+    pthread_mutex_lock(&inode->mutex);
+    const bool changed = inode->owner.epoch != epoch;
+    pthread_mutex_unlock(&inode->mutex);
+    if (changed && notify_inode(context, inode) != 0)
+        log_warning("pages of inode %ju could not be dropped", (uintmax_t)inode->identity.ino);
+    pool_finish(context->pool, job);
+}
+
+void transition_look(struct context *context, struct inode *inode)
+{
+    struct job *job = job_new(inode, run_look);
+
+    if (job)
+        pool_submit(context->pool, job);
+    else
+        log_warning("out of memory: the record of inode %ju is looked at by its next open",
+                    (uintmax_t)inode->identity.ino);
+}

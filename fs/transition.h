@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Carries out what cache/handoff says: one switch over the steps of DESIGN §2, on pool threads, in
+ * the order of the inode's jobs. Each lock, unlock, close and ioctl of a file is one transition,
+ * most of them of two steps.
+ */
+#ifndef MIGFS_FS_TRANSITION_H
+#define MIGFS_FS_TRANSITION_H
+
+#include "cache/handoff.h"
+#include "lock.h"
+#include "pool.h"
+
+struct transition {
+    struct job job; /* first: a job is cast to its transition */
+    struct lock_change change;
+    bool waits;                    /* F_SETLKW */
+    bool lock_is_held;             /* a waiter got it below already */
+    int wait_error;                /* or ended without it */
+    struct description *waited_on; /* kept by the wait, until the job has seen its end */
+    bool has_caller;               /* who is told, and may keep its lock when giving fails */
+    bool conflict_is_error;
+    unsigned retries_left; /* while a closing handle stands in the way */
+
+    /* What is done when it is over, with the state settled; NULL: the job's reply alone. */
+    void (*answer)(struct context *context, struct transition *transition, int error);
+    struct handle *closing; /* a close's */
+    int close_error;        /* of a FLUSH: what the close below said */
+
+    /* The run. */
+    struct handoff handoff;
+    bool begun;
+    struct lock_claims claims;
+    unsigned deadline_ms;
+    int64_t started_ns;
+    uint64_t bytes_before, bytes_flushed, pages_dropped;
+    bool pages_stayed;
+};
+
+/* A transition of the inode for one change of its locks; NULL: out of memory. */
+struct transition *transition_new(struct inode *inode, const struct lock_change *change);
+
+/* Queues it; `deadline_ms` 0 for none. It is freed when it is over. */
+void transition_submit(struct context *context, struct transition *transition,
+                       unsigned deadline_ms);
+
+/*
+ * The hand-over ioctl: acquire or release one inode, of which the caller keeps a reference until
+ * `done`. That is told once, on a pool thread or that of time, or at once with an error: -ENOENT,
+ * nobody has it open; -ENOMEM. -ETIMEDOUT: another host is owner and stayed so until the deadline,
+ * or the store was stuck.
+ */
+void transition_acquire(struct context *context, struct inode *inode, uint32_t pid,
+                        unsigned deadline_ms, job_done done, void *data);
+void transition_release(struct context *context, struct inode *inode, unsigned deadline_ms,
+                        job_done done, void *data);
+
+/*
+ * The handle's last close: its locks go, then it does, then `req` is answered. NULL: nobody waits,
+ * since the kernel never heard of its open.
+ */
+void transition_close(struct context *context, struct handle *handle, fuse_req_t req);
+
+/* One close of it (FLUSH): the locks of that lock owner go, then `req` gets `close_error`. */
+void transition_flush(struct context *context, struct handle *handle, uint64_t owner,
+                      int close_error, fuse_req_t req);
+
+/* One drop of the kernel's pages for all standby reads until then, in some milliseconds. */
+void transition_drop_later(struct context *context, struct inode *inode);
+
+/* The inode's record is read anew on a pool thread, and its pages dropped if that changes it. */
+void transition_look(struct context *context, struct inode *inode);
+
+#endif
