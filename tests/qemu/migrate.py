@@ -2,6 +2,11 @@
 """Live migration between two QEMU processes, step by step or as a whole."""
 import os
 import subprocess
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+import testbed
 
 ENDED = ("completed", "failed", "cancelled")
 
@@ -61,4 +66,6 @@ def migrate(source, destination, timeout=120):
         raise MigrationFailed(f"{status} {error} {source.log()} {destination.log()}")
     destination.qmp.event("MIGRATION", timeout=timeout,
                           where=lambda data: data["status"] in ENDED)
+    # The images are the destination's own only now; no event tells so of a paused machine.
+    testbed.wait_until(lambda: destination.status() != "inmigrate", what="the destination's start")
     return source.qmp.command("query-migrate")["downtime"]
