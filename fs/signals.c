@@ -61,8 +61,7 @@ static void mount_end(struct signals *signals)
     if (umount2(signals->mountpoint, UMOUNT_NOFOLLOW) == 0)
         return;
     if (open_files > 0)
-        log_warning("unmounting '%s' under %u open files: they give errors from now on",
-                    signals->mountpoint, open_files);
+        log_warning("unmounting '%s' with files still open: %u", signals->mountpoint, open_files);
     /* MNT_FORCE: the connection ends at once, not with the last open file. */
     if (umount2(signals->mountpoint, MNT_FORCE | MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
         loop_interrupt(signals);
