@@ -137,14 +137,16 @@ static struct fuse_session *session_new(struct context *context)
 }
 
 /* What the combination of this store and these options does not give is said once, here. */
-static void limits_say(const struct options *options, const char *source_type)
+static void limits_say(const struct serve *serve)
 {
+    const struct options *options = &serve->context->options;
+
     if (!options->coherence)
         return;
     if (options->io == IO_PASSTHROUGH)
         log_warning("io=passthrough: a host that lost an image can still write to it; have such "
                     "hosts fenced by other means");
-    else if (strcmp(source_type, "nfs") == 0)
+    else if (serve->source_is_nfs3)
         log_warning("'%s' is NFS before version 4: its server does not stop the writes of a host "
                     "that lost its locks; mount it with vers=4.2",
                     options->source);
@@ -163,12 +165,12 @@ int serve_open(struct serve *serve)
         return error == -ENOMEM ? SERVE_SYSTEM : SERVE_MOUNT;
     context->source_fd = paths.source_fd;
     serve->mountpoint = paths.mountpoint;
+    serve->source_is_nfs3 = strcmp(paths.source_type, "nfs") == 0; /* version 4 is "nfs4" */
 
     if (options->io == IO_PASSTHROUGH && geteuid() != 0) {
         log_error("io=passthrough needs root; mount as root, or with io=daemon");
         return SERVE_MOUNT;
     }
-    limits_say(options, paths.source_type);
     descriptors_raise();
     context->session = session_new(context);
     return context->session ? SERVE_DONE : SERVE_SYSTEM;
@@ -230,7 +232,10 @@ int serve_mount(struct serve *serve)
         log_error("'%s' could not be mounted", serve->mountpoint);
         return SERVE_MOUNT;
     }
-    return session_initialise(serve->context);
+    status = session_initialise(serve->context);
+    if (!status)
+        limits_say(serve);
+    return status;
 }
 
 /* The loop ----------------------------------------------------------------------------------- */

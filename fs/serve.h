@@ -20,6 +20,7 @@ enum serve_status {
 struct serve {
     struct context *context; /* not owned */
     char *mountpoint;        /* resolved; owned */
+    bool source_is_nfs3;     /* or older */
     int parent_fd;           /* what serve_detach's parent waits at; -1 in the foreground */
 };
 
