@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "ioctl.h"
+
+#include "caller.h"
+#include "events.h"
+#include "transition.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * One ACQUIRE or RELEASE, of one file or of many: answered when the last of them is done. The
+ * mutex guards all that changes; whoever takes `pending` to 0 answers and frees.
+ */
+struct handoff_call {
+    fuse_req_t req;
+    bool is_acquire;
+    pthread_mutex_t mutex;
+    size_t pending;
+    struct migfs_handoff result;
+};
+
+static void call_unref(struct handoff_call *call)
+{
+    bool last;
+
+    pthread_mutex_lock(&call->mutex);
+    last = --call->pending == 0;
+    pthread_mutex_unlock(&call->mutex);
+    if (!last)
+        return;
+    fuse_reply_ioctl(call->req, -call->result.error, &call->result, sizeof(call->result));
+    pthread_mutex_destroy(&call->mutex);
+    free(call);
+}
+
+/* Told by the pool, once a file. */
+static void file_done(struct context *context, struct inode *inode, int error, void *data)
+{
+    struct handoff_call *call = data;
+    char *path = error != 0 ? status_path(context, inode) : NULL;
+
+    pthread_mutex_lock(&call->mutex);
+    if (error == 0) {
+        call->result.files_done++;
+    } else {
+        call->result.files_failed++;
+        if (call->result.error == 0) {
+            call->result.error = -error;
+            strncpy(call->result.path, path ? path : "", sizeof(call->result.path) - 1);
+        }
+    }
+    pthread_mutex_unlock(&call->mutex);
+    free(path);
+    call_unref(call);
+}
+
+static void call_file(struct context *context, struct handoff_call *call, struct inode *inode)
+{
+    const unsigned deadline_ms = context->options.deadline_ms;
+
+    pthread_mutex_lock(&call->mutex);
+    call->pending++;
+    pthread_mutex_unlock(&call->mutex);
+    if (call->is_acquire)
+        transition_acquire(context, inode, (uint32_t)fuse_req_ctx(call->req)->pid, deadline_ms,
+                           file_done, call);
+    else
+        transition_release(context, inode, deadline_ms, file_done, call);
+}
+
+static bool others_have_it_open(struct inode *inode)
+{
+    bool open;
+
+    pthread_mutex_lock(&inode->mutex);
+    open = inode->open_handles > 1;
+    pthread_mutex_unlock(&inode->mutex);
+    return open;
+}
+
+/* Whether the caller may hand over what the descriptor is. 0 or a negative errno. */
+static int handoff_permitted(struct context *context, fuse_req_t req, struct inode *inode,
+                             const struct fuse_file_info *fi, bool is_acquire)
+{
+    const struct handle *handle;
+
+    if (!context->options.coherence)
+        return -EOPNOTSUPP;
+    if (S_ISDIR(inode->type))
+        return caller_is_root(req) ? 0 : -EPERM;
+    handle = handle_find(context->handles, fi->fh);
+    if (!handle || !handle_writes(handle))
+        return -EBADF;
+    return is_acquire && !others_have_it_open(inode) ? -ENOENT : 0;
+}
+
+static int handoff_serve(struct context *context, fuse_req_t req, struct inode *inode,
+                         const struct fuse_file_info *fi, bool is_acquire)
+{
+    struct status_scope scope;
+    struct inode_list list;
+    struct handoff_call *call;
+    int error = handoff_permitted(context, req, inode, fi, is_acquire);
+
+    if (error != 0)
+        return error;
+    error = status_scope_init(&scope, context, inode, 0);
+    if (error == 0)
+        error = inode_list_open(context, &scope, &list);
+    status_scope_deinit(&scope);
+    if (error != 0)
+        return error;
+    call = calloc(1, sizeof(*call));
+    if (!call) {
+        inode_list_deinit(context, &list);
+        return -ENOMEM;
+    }
+    *call = (struct handoff_call){.req = req,
+                                  .is_acquire = is_acquire,
+                                  .pending = 1, /* this function's own */
+                                  .result.version = MIGFS_IOC_VERSION};
+    pthread_mutex_init(&call->mutex, NULL);
+    for (size_t i = 0; i < list.count; i++)
+        call_file(context, call, list.inodes[i]);
+    inode_list_deinit(context, &list);
+    call_unref(call);
+    return 0;
+}
+
+static int status_serve(struct context *context, fuse_req_t req, const struct status_scope *scope,
+                        uint64_t cursor)
+{
+    struct migfs_files *files = calloc(1, sizeof(*files));
+    int error;
+
+    if (!files)
+        return -ENOMEM;
+    files->version = MIGFS_IOC_VERSION;
+    error = status_files(context, scope, cursor, fuse_req_ctx(req)->uid, files);
+    if (error == 0)
+        fuse_reply_ioctl(req, 0, files, sizeof(*files));
+    free(files);
+    return error;
+}
+
+static int query_serve(struct context *context, fuse_req_t req, struct inode *inode,
+                       const struct ioctl_argument *argument)
+{
+    struct status_scope scope;
+    int error = status_scope_init(&scope, context, inode, argument->ino);
+
+    if (error != 0)
+        return error;
+    if (argument->call == IOCTL_STATUS)
+        error = status_serve(context, req, &scope, argument->cursor);
+    else
+        events_serve(context, req, &scope, argument->cursor);
+    status_scope_deinit(&scope);
+    return error;
+}
+
+/* Replies, now or later, or returns a negative errno to reply with. */
+static int serve(fuse_req_t req, fuse_ino_t ino, const struct fuse_file_info *fi,
+                 const struct ioctl_argument *argument)
+{
+    struct context *context = context_of(req);
+    struct inode *inode = inode_find(context->inodes, ino);
+
+    if (!inode)
+        return -ESTALE;
+    switch (argument->call) {
+    case IOCTL_ACQUIRE:
+    case IOCTL_RELEASE:
+        return handoff_serve(context, req, inode, fi, argument->call == IOCTL_ACQUIRE);
+    case IOCTL_STATUS:
+    case IOCTL_EVENTS:
+        return query_serve(context, req, inode, argument);
+    }
+    return -ENOTTY;
+}
+
+void ioctl_serve(fuse_req_t req, fuse_ino_t ino, unsigned int cmd, void *arg,
+                 struct fuse_file_info *fi, unsigned flags, const void *in_buf, size_t in_bufsz,
+                 size_t out_bufsz)
+{
+    struct ioctl_argument argument;
+    int error = ioctl_argument_parse(cmd, in_buf, in_bufsz, out_bufsz, &argument);
+
+    (void)arg;
+    (void)flags; /* the layout is the same for 32-bit callers */
+    if (error == 0)
+        error = serve(req, ino, fi, &argument);
+    if (error != 0)
+        fuse_reply_err(req, -error);
+}
