@@ -111,7 +111,6 @@ def resume_source(source):
 def source_goes_on(fail, image, pair):
     disk = pair.image(**image)
     source = pair.start(pair.a, disk, extra=DEVICE if fail in (load_fails, load_fails_unheard) else ())
-    source.qmp.command("cont")  # nothing to boot, but QEMU resumes what ran
     source.write(PATTERN_BEFORE, 0, 4 * MIB)
     source.flush()
     pair.read_before(pair.b, disk)

@@ -2,11 +2,6 @@
 """Live migration between two QEMU processes, step by step or as a whole."""
 import os
 import subprocess
-import sys
-
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-import testbed
 
 ENDED = ("completed", "failed", "cancelled")
 
@@ -64,8 +59,5 @@ def migrate(source, destination, timeout=120):
     if status != "completed":
         error = source.qmp.command("query-migrate").get("error-desc", "")
         raise MigrationFailed(f"{status} {error} {source.log()} {destination.log()}")
-    destination.qmp.event("MIGRATION", timeout=timeout,
-                          where=lambda data: data["status"] in ENDED)
-    # The images are the destination's own only now; no event tells so of a paused machine.
-    testbed.wait_until(lambda: destination.status() != "inmigrate", what="the destination's start")
+    destination.qmp.event("RESUME", timeout=timeout)  # it owns its images only now
     return source.qmp.command("query-migrate")["downtime"]

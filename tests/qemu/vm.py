@@ -127,7 +127,7 @@ class Vm:
     def __init__(self, bed, directory, disks, *, boot=None, serial=None, incoming=False, extra=(),
                  as_user=False, timeout=60):
         """directory: where this host sees the images. boot: (kernel, initramfs); None for a machine
-        whose processor never starts (`-S`), and whose disks are used by io()."""
+        that has nothing to boot, and whose disks are used by io()."""
         self.bed = bed
         self.extra = extra
         self.log_path = bed.unique("qemu-log")
@@ -147,8 +147,6 @@ class Vm:
             arguments += ["-kernel", str(boot[0]), "-initrd", str(boot[1]),
                           "-append", KERNEL_COMMAND_LINE,
                           "-chardev", "stdio,id=serial,signal=off", "-serial", "chardev:serial"]
-        else:
-            arguments += ["-S"]
         if incoming:
             arguments += ["-incoming", "defer"]
         with open(self.log_path, "wb") as log:
