@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "inode.h"
 
-#include "log.h"
-
+#include <linux/magic.h>
 #include <xxhash.h>
 
 #include <errno.h>
@@ -12,9 +11,13 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
-/* Mount points crossed below SOURCE: one descriptor each, to open handles of that filesystem by. */
+/*
+ * A filesystem that was met below SOURCE, itself or one crossed into. Where its handles can be
+ * trusted, `fd` is a directory of it to open them by; else -1.
+ */
 struct crossed_mount {
     dev_t dev;
     int fd;
@@ -146,16 +149,6 @@ static void close_if_open(int fd)
         close(fd); /* O_PATH: nothing is written by it, nothing can fail */
 }
 
-/* Any descriptor on the filesystem of `dev`; valid for the table's life. */
-static int mount_fd_of(const struct inode_table *table, dev_t dev)
-{
-    for (const struct crossed_mount *mount = table->mounts; mount; mount = mount->next) {
-        if (mount->dev == dev)
-            return mount->fd;
-    }
-    return -1;
-}
-
 static int open_identity(int mount_fd, const struct inode_identity *identity)
 {
     struct handle_buffer buffer = {
@@ -167,31 +160,81 @@ static int open_identity(int mount_fd, const struct inode_identity *identity)
     return fd >= 0 ? fd : -errno;
 }
 
-/*
- * open_by_handle_at wants a descriptor on the mount that is not O_PATH; a directory serves, and
- * tells by its own handle whether handles open here at all. Called with the table's lock, across
- * the calls below, for the first directory of each filesystem.
- */
-static void remember_mount(struct inode_table *table, const struct inode_identity *identity,
-                           int path_fd)
+static const struct crossed_mount *mount_find(const struct inode_table *table, dev_t dev)
 {
-    struct crossed_mount *mount;
+    const struct crossed_mount *mount = table->mounts;
+
+    while (mount && mount->dev != dev)
+        mount = mount->next;
+    return mount;
+}
+
+/* What opens handles of the filesystem of `dev`, for the table's life; -1: nothing. */
+static int mount_fd_of(const struct inode_table *table, dev_t dev)
+{
+    const struct crossed_mount *mount = mount_find(table, dev);
+
+    return mount ? mount->fd : -1;
+}
+
+/*
+ * A FUSE store's handles are node ids of one mount of it: they mean nothing to another host, and
+ * something else after a forget (linux/fs/fuse/inode.c, fuse_encode_fh).
+ */
+static bool handles_are_lasting(int fd)
+{
+    struct statfs filesystem;
+
+    return fstatfs(fd, &filesystem) == 0 && filesystem.f_type != FUSE_SUPER_MAGIC;
+}
+
+/*
+ * open_by_handle_at wants a descriptor on the filesystem that is not O_PATH; a directory serves,
+ * and tells by its own handle whether handles open here at all. -1: they do not.
+ */
+static int open_for_handles(int path_fd)
+{
+    struct inode_identity identity = {0};
     int fd, again;
 
-    if (identity->handle_type == 0 || mount_fd_of(table, identity->dev) >= 0)
-        return;
-    fd = open(inode_proc_path(path_fd).text, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (!handles_are_lasting(path_fd))
+        return -1;
+    identity_take_handle(&identity, path_fd);
+    fd = identity.handle_type == 0
+             ? -1
+             : open(inode_proc_path(path_fd).text, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
-        return; /* its inodes then keep their descriptors */
-    again = open_identity(fd, identity);
-    mount = again >= 0 ? malloc(sizeof(*mount)) : NULL;
-    close_if_open(again);
-    if (!mount) {
-        close(fd);
-        return;
+        return -1;
+    again = open_identity(fd, &identity);
+    if (again >= 0) {
+        close(again);
+        return fd;
     }
-    *mount = (struct crossed_mount){.dev = identity->dev, .fd = fd, .next = table->mounts};
-    table->mounts = mount;
+    close(fd);
+    return -1;
+}
+
+/*
+ * Whether the filesystem of `dev` has handles to identify inodes by. Found out from the first inode
+ * met there, which is the root of it; the lock is held across that.
+ */
+static bool has_handles(struct inode_table *table, dev_t dev, int path_fd)
+{
+    pthread_mutex_lock(&table->lock);
+    const struct crossed_mount *known = mount_find(table, dev);
+    if (!known) {
+        struct crossed_mount *mount = malloc(sizeof(*mount));
+
+        if (mount) {
+            *mount = (struct crossed_mount){
+                .dev = dev, .fd = open_for_handles(path_fd), .next = table->mounts};
+            table->mounts = mount;
+        }
+        known = mount;
+    }
+    const bool has = known && known->fd >= 0;
+    pthread_mutex_unlock(&table->lock);
+    return has;
 }
 
 int inode_pin(struct inode_table *table, struct inode *inode)
@@ -369,11 +412,8 @@ static void insert(struct inode_table *table, struct inode *inode, int fd)
 {
     if (table->count >= table->buckets)
         grow(table);
-    if (S_ISDIR(inode->type))
-        remember_mount(table, &inode->identity, fd);
     inode->fd = fd;
-    inode->fd_is_kept =
-        inode->identity.handle_type == 0 || mount_fd_of(table, inode->identity.dev) < 0;
+    inode->fd_is_kept = inode->identity.handle_type == 0;
     inode->node_id = ++table->last_node_id;
     link_by_id(table, inode);
     link_by_identity(table, inode);
@@ -423,7 +463,7 @@ void inode_table_free(struct inode_table *table)
     }
     for (struct crossed_mount *mount = table->mounts, *next; mount; mount = next) {
         next = mount->next;
-        close(mount->fd);
+        close_if_open(mount->fd);
         free(mount);
     }
     free(table->by_id);
@@ -493,13 +533,15 @@ static struct inode *take_or_make(struct inode_table *table, const struct inode_
     return inode;
 }
 
-static void identity_from(const struct statx *seen, int fd, struct inode_identity *identity)
+static void identity_from(struct inode_table *table, const struct statx *seen, int fd,
+                          struct inode_identity *identity)
 {
     memset(identity, 0, sizeof(*identity));
     identity->dev = makedev(seen->stx_dev_major, seen->stx_dev_minor);
     identity->ino = seen->stx_ino;
     identity->birth_ns = seen->stx_mask & STATX_BTIME ? time_ns(&seen->stx_btime) : 0;
-    identity_take_handle(identity, fd);
+    if (has_handles(table, identity->dev, fd))
+        identity_take_handle(identity, fd);
 }
 
 static void note_setid(struct inode *inode, mode_t mode)
@@ -526,7 +568,7 @@ int inode_lookup(struct inode_table *table, int parent_fd, const char *name, str
         close(fd);
         return error;
     }
-    identity_from(&seen, fd, &identity);
+    identity_from(table, &seen, fd, &identity);
     found = take_or_make(table, &identity, seen.stx_mode & S_IFMT, fd);
     if (!found)
         return -ENOMEM;
