@@ -26,7 +26,7 @@ struct text_size {
 };
 struct text_size text_size(uint64_t bytes);
 
-/* Local date and time, "2025-11-25 10:30:59.123". */
+/* Local date and time, "2026-11-25 10:30:59.123". */
 struct text_time {
     char text[48];
 };

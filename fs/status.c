@@ -267,7 +267,9 @@ bool status_scope_has(const struct status_scope *scope, uint64_t node_id, uint64
     if (scope->node_id != 0)
         return node_id == scope->node_id;
     length = strlen(scope->directory);
-    return length == 0 || (strncmp(path, scope->directory, length) == 0 && path[length] == '/');
+    if (length == 0)
+        return true;
+    return path && strncmp(path, scope->directory, length) == 0 && path[length] == '/';
 }
 
 struct collection {

@@ -26,6 +26,8 @@ struct status_scope {
 int status_scope_init(struct status_scope *scope, struct context *context, struct inode *inode,
                       uint64_t ino);
 void status_scope_deinit(struct status_scope *scope);
+
+/* Whether the file is in it; `path` may be NULL where the scope is no directory. */
 bool status_scope_has(const struct status_scope *scope, uint64_t node_id, uint64_t ino,
                       const char *path);
 
