@@ -217,8 +217,8 @@ static void enter_unlock(struct handoff *handoff, struct owner *owner)
 static void enter(struct handoff *handoff, struct owner *owner, enum handoff_step step)
 {
     switch (step) {
-    case HANDOFF_STEP_DRAIN: /* CLOSE_GATE */
-        owner->gate_closed = true;
+    case HANDOFF_STEP_DRAIN: /* CLOSE_GATE: others here may go on beside who never wrote */
+        owner->gate_closed = owner->writing || handoff->plan.stops_handles;
         break;
     case HANDOFF_STEP_INVALIDATE:
         owner->epoch++;
@@ -246,6 +246,7 @@ static void settle(struct handoff *handoff, struct owner *owner)
     case HANDOFF_ACQUIRE:
         owner->standing = OWNER_ACQUIRED;
         owner->writing = handoff->plan.writes;
+        owner->sync_failed = false;
         owner->contested = false;
         owner->foreign_owner = false;
         break;
@@ -301,7 +302,7 @@ enum handoff_step handoff_begin(struct handoff *handoff, struct owner *owner,
 {
     *handoff = (struct handoff){.plan = *plan};
     if (plan->kind == HANDOFF_RELEASE)
-        handoff->plan.writes = owner->writing && owner->recorded;
+        handoff->plan.writes = owner->writing && !owner->sync_failed;
     owner->transition = transition_of(plan->kind);
     if (!takes_locks(plan->kind))
         forget_contest(owner);
@@ -345,6 +346,8 @@ static enum handoff_step giving_failed(struct handoff *handoff, struct owner *ow
     case HANDOFF_STEP_SYNC:
         if (handoff->plan.kind == HANDOFF_UNLOCK && !expired)
             return next(handoff, owner); /* POSIX: an unlock does not fail by the file's data */
+        if (!expired)
+            owner->sync_failed = true; /* told once; the next sync would not know of it */
         if (told)
             return undo(handoff, owner, error, false);
         handoff->plan.writes = false; /* the record stays at `owner` */

@@ -63,6 +63,7 @@ struct owner {
     bool writing;                     /* handoff: the owner may have written since it acquired */
     bool contested;                   /* handoff: the last test found another host writing; so
                                          it is standby, whatever the record says */
+    bool sync_failed;                 /* handoff: what was written since may be lost */
     bool recorded;                    /* handoff: the record names this mount as owner */
     uint64_t epoch;                   /* handoff: raised by each transition */
     uint64_t generation;              /* of the file, as last read from or written to its record */

@@ -29,11 +29,24 @@ double attributes_timeout(const struct context *context, struct inode *inode)
     return may_cache ? OWNER_TIMEOUT : 0;
 }
 
-int attributes_read(struct context *context, struct inode *inode, int fd, struct stat *attributes)
+/*
+ * A VMM asks for the length of its image before it takes its locks. Where a record says that
+ * another host is owner the state tells; without records any open file may be such an image.
+ */
+static bool must_ask_server(const struct context *context, struct inode *inode)
 {
     pthread_mutex_lock(&inode->mutex);
-    const bool forced = owner_asks_server(&inode->owner) || inode->distrusts_below;
+    const bool unknown =
+        !context->records && inode->open_handles > 0 && !owner_may_cache(&inode->owner);
+    const bool asks = owner_asks_server(&inode->owner) || inode->distrusts_below;
     pthread_mutex_unlock(&inode->mutex);
+    return context->options.coherence && (asks || unknown);
+}
+
+int attributes_read(struct context *context, struct inode *inode, int fd, struct stat *attributes)
+{
+    const bool forced = must_ask_server(context, inode);
+
     return inode_stat(context->inodes, inode, fd, forced, attributes);
 }
 

@@ -97,6 +97,14 @@ int context_start(struct context *context)
     return error;
 }
 
+/* The kernel has gone with files open: no close of theirs comes any more. */
+static int abandon(struct inode *inode, void *data)
+{
+    lock_last_close(data, inode);
+    record_file_last_close(inode);
+    return 0;
+}
+
 void context_deinit(struct context *context)
 {
     if (context->events)
@@ -104,6 +112,8 @@ void context_deinit(struct context *context)
     if (context->locks)
         lock_wait_end_all(context);
     pool_stop(context->pool);
+    if (context->inodes)
+        (void)inode_each_open(context->inodes, abandon, context); /* short of memory: exit frees */
     record_directory_close(context->records);
     handle_table_free(context->handles);
     inode_table_free(context->inodes);
@@ -159,7 +169,7 @@ static void log_open_file(struct context *context, struct inode *inode)
     const ssize_t length =
         pin.fd < 0 ? -1 : readlink(inode_proc_path(pin.fd).text, path, sizeof(path) - 1);
 
-    log_warning("%s is still open here: who has it open gets EIO from now on",
+    log_warning("%s is still open here: whoever has it open loses it now",
                 length > 0 ? path : "a file that is gone");
 }
 

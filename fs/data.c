@@ -126,15 +126,55 @@ static int open_gated(fuse_req_t req, struct inode *inode, int flags)
     return result;
 }
 
+static bool is_unchanged(const struct stat *a, const struct stat *b)
+{
+    return a->st_size == b->st_size && memcmp(&a->st_mtim, &b->st_mtim, sizeof(a->st_mtim)) == 0 &&
+           memcmp(&a->st_ctim, &b->st_ctim, sizeof(a->st_ctim)) == 0;
+}
+
+/*
+ * An open sees what was closed before it. An NFS client keeps that for the first open of a file
+ * only: while another one holds its cache it keeps old pages and an old length (fact 2). So the
+ * server is asked here, and what is older goes.
+ */
+static int refresh_reopened(struct context *context, struct inode *inode, int fd)
+{
+    struct stat now;
+    int error;
+
+    pthread_mutex_lock(&inode->mutex);
+    const bool is_reopened = inode->open_handles > 0 && !owner_may_cache(&inode->owner);
+    const struct stat before = inode->at_open;
+    pthread_mutex_unlock(&inode->mutex);
+    if (!context->options.coherence)
+        return 0;
+    error = inode_stat(context->inodes, inode, fd, is_reopened, &now);
+    if (error != 0)
+        return error;
+    if (is_reopened && !is_unchanged(&before, &now))
+        (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED); /* advice: an error has no meaning */
+    pthread_mutex_lock(&inode->mutex);
+    inode->at_open = now;
+    pthread_mutex_unlock(&inode->mutex);
+    return 0;
+}
+
 static int open_file(fuse_req_t req, struct inode *inode, struct fuse_file_info *fi,
                      struct handle **handle)
 {
-    int fd;
+    int fd, error;
 
     /* A changed state needs no drop here: the open itself drops what the kernel has. */
     (void)record_look(context_of(req), inode);
     fd = open_gated(req, inode, fi->flags);
-    return fd < 0 ? fd : open_handle(req, inode, fd, fi, handle);
+    if (fd < 0)
+        return fd;
+    error = refresh_reopened(context_of(req), inode, fd);
+    if (error != 0) {
+        close(fd);
+        return error;
+    }
+    return open_handle(req, inode, fd, fi, handle);
 }
 
 void data_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

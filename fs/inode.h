@@ -79,6 +79,7 @@ struct inode {
     bool direct_is_over; /* closed by its last reader */
     bool direct_refused; /* the store has no O_DIRECT: drop and read */
     int backing_id;      /* of the kernel's passthrough, 0: none */
+    struct stat at_open;     /* the server's attributes at the last open */
     uint64_t bytes_read, bytes_written;
     struct handoff_report last_handoff;
     struct record_handle *record; /* kept open while the image is */

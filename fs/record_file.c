@@ -461,6 +461,13 @@ static void tell_owner(struct context *context, struct inode *inode, const struc
     pthread_mutex_unlock(&inode->mutex);
 }
 
+static void tell_owner_of_none(struct inode *inode)
+{
+    pthread_mutex_lock(&inode->mutex);
+    (void)owner_record_seen(&inode->owner, false, 0);
+    pthread_mutex_unlock(&inode->mutex);
+}
+
 static int judge(struct context *context, struct inode *inode, struct record_handle *handle,
                  const uint8_t *bytes, size_t size)
 {
@@ -476,6 +483,7 @@ static int judge(struct context *context, struct inode *inode, struct record_han
         tell_owner(context, inode, &record);
         return 0;
     }
+    tell_owner_of_none(inode);
     if (verdict != RECORD_MISSING)
         say_once(handle, context, inode, record_verdict_name(verdict));
     return verdict == RECORD_MISSING ? 0 : -EIO;
@@ -509,8 +517,10 @@ int record_file_read(struct context *context, struct inode *inode)
     if (!may_have_record(context, inode))
         return required && S_ISREG(inode->type) && !context->records ? -EIO : 0;
     error = record_handle_of(context, inode, 0, &handle);
-    if (error == -ENOENT)
+    if (error == -ENOENT) {
+        tell_owner_of_none(inode);
         return 0;
+    }
     if (error == 0) {
         error = read_and_judge(context, inode, handle);
         record_handle_put(inode, handle);

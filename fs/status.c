@@ -266,7 +266,7 @@ bool status_scope_has(const struct status_scope *scope, uint64_t node_id, uint64
         return ino == scope->ino;
     if (scope->node_id != 0)
         return node_id == scope->node_id;
-    length = strlen(scope->directory);
+    length = scope->directory ? strlen(scope->directory) : 0;
     if (length == 0)
         return true;
     return path && strncmp(path, scope->directory, length) == 0 && path[length] == '/';

@@ -419,7 +419,7 @@ static void record_that_fails_blocks_an_image_only_when_required(void **state)
 
         run_begin(&run, &plain, &plan);
         run_to(&run, of_record[i]);
-        run_next(&run, &failed);
+        run_next(&run, &(struct handoff_outcome){.error = -EIO});
         run_out(&run);
         assert_int_equal(run.handoff.answer, 0);
         assert_int_equal(owner_state(&run.owner), OWNER_OWNER);
@@ -568,6 +568,24 @@ static void what_happens_after_the_answer_is_not_undone_by_the_end(void **state)
     assert_int_equal(run.owner.transition, OWNER_RELEASING);
 }
 
+static void data_lost_at_a_failed_sync_is_never_recorded_as_released(void **state)
+{
+    struct run run;
+    struct owner again;
+
+    (void)state;
+    run_begin(&run, &owns, &release_plan);
+    run_to(&run, HANDOFF_STEP_SYNC);
+    run_next(&run, &failed);
+    run_to(&run, HANDOFF_DONE);
+    assert_int_equal(owner_state(&run.owner), OWNER_OWNER);
+    again = run.owner;
+    run_begin(&run, &again, &release_plan);
+    run_to(&run, HANDOFF_DONE);
+    assert_false(run_did(&run, HANDOFF_STEP_WRITE_RECORD));
+    assert_true(run.owner.recorded);
+}
+
 /* Every sequence ------------------------------------------------------------------------------ */
 
 static bool takes(enum handoff_kind kind)
@@ -601,7 +619,7 @@ static bool expired(const struct run *run)
 }
 
 /* While it is under way. */
-static void assert_nothing_is_believed_meanwhile(const struct run *run)
+static void assert_nothing_is_believed_meanwhile(const struct run *run, const struct owner *start)
 {
     const enum handoff_kind kind = run->handoff.plan.kind;
     const enum handoff_step now = run_now(run);
@@ -613,7 +631,9 @@ static void assert_nothing_is_believed_meanwhile(const struct run *run)
     assert_string_equal(owner_transition_name(run->owner.transition),
                         takes(kind) ? "acquiring" : "releasing");
     if (kind == HANDOFF_RELEASE)
-        assert_int_equal(run->owner.gate_closed, now != HANDOFF_STEP_FLUSH);
+        assert_int_equal(run->owner.gate_closed,
+                         now != HANDOFF_STEP_FLUSH &&
+                             (start->writing || run->handoff.plan.stops_handles));
 }
 
 static void assert_answered_once_and_last(const struct run *run)
@@ -731,7 +751,7 @@ static void assert_hand_over_is_whole(const struct run *run, const struct owner 
         assert_int_equal(owner_state(&run->owner), OWNER_RELEASED);
     else
         assert_int_equal(run->owner.standing, OWNER_NEVER);
-    if (start->writing && start->recorded && plan->keeps_record &&
+    if (start->writing && plan->keeps_record && !start->sync_failed &&
         run_did_well(run, HANDOFF_STEP_FLUSH) && run_did_well(run, HANDOFF_STEP_DRAIN) &&
         run_did_well(run, HANDOFF_STEP_SYNC))
         assert_true(run_did(run, HANDOFF_STEP_WRITE_RECORD));
@@ -782,7 +802,7 @@ static void explore(const struct run *run, const struct owner *start)
     const enum handoff_step now = run_now(run);
     const bool has_expired = expired(run);
 
-    assert_nothing_is_believed_meanwhile(run);
+    assert_nothing_is_believed_meanwhile(run, start);
     if (now == HANDOFF_DONE) {
         runs_ended++;
         assert_end(run, start);
@@ -1074,6 +1094,7 @@ int main(void)
         cmocka_unit_test(a_source_that_comes_back_acquires_again),
         cmocka_unit_test(a_reopen_hands_nothing_over),
         cmocka_unit_test(a_backup_shares_and_takes_back),
+        cmocka_unit_test(data_lost_at_a_failed_sync_is_never_recorded_as_released),
         cmocka_unit_test(share_rw_shares),
         cmocka_unit_test(a_backing_file_is_owned_without_a_record),
         cmocka_unit_test(locks_of_other_programs_move_no_state),
