@@ -95,6 +95,7 @@ def reused_inode_number(bed):
         if kind == 2:
             check(os.readlink(f"{inside}/n{i}") == "target", "another target")
         removers[kind](name)
+        check(errno_of(os.lstat, f"{inside}/n{i}") == "ENOENT", "removed, and there")
     print(f"{reused} numbers used again")
 
 

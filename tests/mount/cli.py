@@ -87,21 +87,45 @@ def every_user_sees_it(bed):
     mount.umount()
 
 
+# As after an installation: migfs where mount(8) and its helper find it, /dev/fuse open to all, in a
+# mount namespace of the script's own, and with the set-user-id fusermount3 of the system, also where
+# libfuse is from a prefix without. $1 is migfs, $2 a directory for the device.
+INSTALLED = """
+set -e
+mount -t tmpfs none /usr/local/sbin
+ln -s "$1" /usr/local/sbin/migfs
+mknod -m 666 "$2/fuse" c 10 229
+mount --bind "$2/fuse" /dev/fuse
+library=$(ldd "$1" | sed -n 's/.*libfuse3.* => \\([^ ]*\\) .*/\\1/p')
+own=${library%/lib/*}/bin/fusermount3
+if [ -e "$own" ] && [ ! -u "$own" ]; then mount --bind "$(command -v fusermount3)" "$own"; fi
+shift 2
+"""
+
+
+def installed(bed, script, *arguments, **keywords):
+    """Runs a shell script ($1… are the arguments) where migfs is installed."""
+    return bed.run(["unshare", "-m", "sh", "-c", INSTALLED + script, "sh", bed.install("migfs"),
+                    bed.directory(os.path.basename(bed.unique("dev"))), *arguments],
+                   timeout_s=40, **keywords)
+
+
 def mount_command(bed):
     """mount -t fuse.migfs SOURCE MOUNTPOINT -o …"""
-    testbed.require_tools("mount.fuse3")
+    testbed.require_tools("mount.fuse3", "findmnt")
     source, path = source_with_file(bed), mountpoint_in(bed)
-    search = {"PATH": testbed.bin_dir() + ":" + os.environ["PATH"]}
-    bed.run(["mount", "-t", "fuse.migfs", source, path, "-o", "rw,noatime,profile=qemu"],
-            env=search, timeout_s=30)
-    check(mount_entry(path)[3] == "fuse.migfs", f"type {mount_entry(path)[3]}")
-    check("noatime" in mount_entry(path)[5], "noatime is lost")
-    check(content(path) == "content", "the file is not there")
-    bed.run(["umount", path])
-    result = bed.run(["mount", "-t", "fuse.migfs", source, path, "-o", "profile=nonsense"],
-                     env=search, expect=None)
-    check(result.returncode != 0 and "nonsense" in result.stderr, f"says {result.stderr!r}")
-    check(not is_mounted(path), "mounted in spite of a bad option")
+    said = installed(bed, """
+        mount -t fuse.migfs "$1" "$2" -o rw,noatime,profile=qemu
+        findmnt -n -o FSTYPE,SOURCE,OPTIONS "$2"
+        cat "$2/image"
+        umount "$2"
+        if mount -t fuse.migfs "$1" "$2" -o profile=nonsense; then echo mounted; fi
+        findmnt -n "$2" || echo nothing there
+        """, source, path)
+    kind, name, options = said.stdout.splitlines()[0].split()
+    check(kind == "fuse.migfs" and name == source and "noatime" in options.split(","), said.stdout)
+    check(said.stdout.splitlines()[1:] == ["contentnothing there"], f"{said.stdout}")
+    check("nonsense" in said.stderr, f"says {said.stderr!r}")
 
 
 def fstab_line(bed):
@@ -111,10 +135,8 @@ def fstab_line(bed):
     with open(table, "w", encoding="ascii") as file:
         file.write(f"{source} {path} fuse.migfs "
                    "defaults,_netdev,nofail,noauto,x-systemd.automount,fence=strict 0 0\n")
-    search = {"PATH": testbed.bin_dir() + ":" + os.environ["PATH"]}
-    bed.run(["mount", "-T", table, path], env=search, timeout_s=30)
-    check(content(path) == "content", "the file is not there")
-    bed.run(["umount", path])
+    said = installed(bed, 'mount -T "$1" "$2"; cat "$2/image"; umount "$2"', table, path)
+    check(said.stdout == "content", f"{said.stdout!r}")
 
 
 def fusermount(bed):
@@ -321,7 +343,7 @@ def bad_source(bed):
     refused(bed, [missing, path], UNUSABLE, missing, path)
     file = os.path.join(source_with_file(bed), "image")
     refused(bed, [file, path], UNUSABLE, file, path)
-    refused(bed, ["", path], UNUSABLE, "SOURCE", path)
+    refused(bed, ["", path], USAGE, "SOURCE", path)
 
 
 def bad_mountpoint(bed):
@@ -330,7 +352,7 @@ def bad_mountpoint(bed):
     refused(bed, [source, missing], UNUSABLE, missing, missing)
     file = os.path.join(source_with_file(bed), "image")
     refused(bed, [source, file], UNUSABLE, file, file)
-    refused(bed, [source, ""], UNUSABLE, "MOUNTPOINT")
+    refused(bed, [source, ""], USAGE, "MOUNTPOINT")
 
 
 def nested(bed):
@@ -376,41 +398,46 @@ def no_device(bed):
 # Unprivileged --------------------------------------------------------------------------------------
 
 
+AS_USER = (f"setpriv --reuid {testbed.USER_UID} --regid {testbed.USER_GID} --clear-groups "
+           "--inh-caps=-all ")
+
+
 def user_mount(bed):
-    """An ordinary user mounts, uses and unmounts what is his."""
-    testbed.require_tools("fusermount3")
+    """An ordinary user mounts, uses and unmounts what is his; root does not see it."""
+    testbed.require_tools("fusermount3", "setpriv", "findmnt")
     source, path = source_with_file(bed), mountpoint_in(bed)
     for owned in (source, path, os.path.join(source, "image")):
         os.chown(owned, testbed.USER_UID, testbed.USER_GID)
-    program = bed.install("migfs")
-    libraries = os.environ.get("LD_LIBRARY_PATH", "")
-    bed.run([program, source, path], as_user=True, timeout_s=30, env={"LD_LIBRARY_PATH": libraries})
-    check(is_mounted(path), "not mounted")
-    try:
-        result = bed.run(["sh", "-c", 'cd "$HERE" && cat image && echo new >file && mv file file2 '
-                          '&& chmod 600 file2 && stat -c %u:%a file2 && rm file2'],
-                         as_user=True, env={"HERE": path})
-        check(result.stdout == "content1000:600\n", f"{result.stdout!r}")
-        check(errno_of(os.listdir, path) == "EACCES", "root sees a user's mount")
-    finally:
-        bed.run(["fusermount3", "-u", path], as_user=True)
-    check(not is_mounted(path), "still mounted")
+    said = installed(bed, f"""
+        {AS_USER} migfs "$1" "$2"
+        {AS_USER} sh -c 'cd "$1" && cat image && echo && echo new >file && mv file file2 &&
+            chmod 600 file2 && stat -c %u:%a file2 && rm file2' sh "$2"
+        ls "$2" 2>&1 || echo not for root
+        {AS_USER} fusermount3 -u "$2"
+        findmnt -n "$2" || echo ended
+        """, source, path)
+    lines = said.stdout.splitlines()
+    check(lines[:2] == ["content", "1000:600"], f"{lines}")
+    check(lines[-2:] == ["not for root", "ended"], f"{lines}")
 
 
 def user_refused(bed):
     """What FUSE does not allow a user gets a message, not a mount."""
-    source, path = source_with_file(bed), mountpoint_in(bed)
-    bed.install("migfs")
-    program = os.path.join(bed.root, "bin", "migfs")
-    for options, mine in (("io=passthrough", True), ("", False)):
-        for owned in (source, path):
-            os.chown(owned, testbed.USER_UID if mine else 0, testbed.USER_GID if mine else 0)
-        result = bed.run([program, source, path] + (["-o", options] if options else []),
-                         as_user=True, expect=None, timeout_s=30)
-        check(result.returncode == UNUSABLE, f"{options}: status {result.returncode} "
-              f"{result.stderr!r}")
-        check(result.stderr.strip(), f"{options}: says nothing")
-        check(not is_mounted(path), f"{options}: mounted")
+    testbed.require_tools("fusermount3", "setpriv", "findmnt")
+    for options, mine in (("-oio=passthrough", True), ("-oallow_other", True), ("-onoatime", False)):
+        source, path = source_with_file(bed), mountpoint_in(bed)
+        if mine:
+            os.chown(source, testbed.USER_UID, testbed.USER_GID)
+            os.chown(path, testbed.USER_UID, testbed.USER_GID)
+        said = installed(bed, f"""
+            status=0
+            {AS_USER} migfs "$1" "$2" $3 || status=$?
+            findmnt -n "$2" || echo "nothing there, status $status"
+            """, source, path, options)
+        check(said.stdout == f"nothing there, status {UNUSABLE}\n", f"{options}: {said.stdout!r} "
+              f"{said.stderr!r}")
+        check(said.stderr.startswith("migfs: ") or "\nmigfs: " in said.stderr,
+              f"{options}: says {said.stderr!r}")
 
 
 # Signals -------------------------------------------------------------------------------------------

@@ -42,6 +42,19 @@ KERNEL_DECIDES = {
     # fs/fuse/inode.c, fuse_change_attributes(): an extending write marks the length as unstable, so
     # that attributes asked for meanwhile reach the caller of stat but not the page cache
     "length_ahead_of_read": {"ahead at times"},
+    # fs/fuse/file.c, fuse_direct_io(): the request carries the data, not where it lay in memory
+    "direct_memory": {
+        "pread(fd, memory + alignments[i], 8192, 4096) = 8192",
+        "pwrite(fd, memory + alignments[i], 8192, 4096) = 8192",
+    },
+    # fs/fuse/dir.c, fuse_permission(): without default_permissions the way to a name is not checked
+    # by the kernel but with the call itself: of two errors, another one comes first
+    "path_rights": {'rename("elsewhere", path) = ENOENT'},
+    # fs/fuse/inode.c, fuse_change_attributes_common(): the kernel is not told the sticky bit, so that
+    # fs.protected_fifos does not see it; fs.protected_regular holds, below
+    "sticky": {'open("sticky/fifo", O_CREAT | O_RDWR | O_NONBLOCK, 0600) = open'},
+    # a read from past the length that the kernel knows ends there: no request, no atime
+    "times_moved": {"pread(fd, text, 4, 100) moves of file"},
     # libfuse before 3.18 has no FUSE_STATX; without it the kernel has no birth time to give
     "birth_time": {"birth time given 0"},
 }

@@ -141,6 +141,19 @@ static void truncation(void)
     CALL(ftruncate(fd, 0));
 }
 
+static void direct_transfer(int fd, char *memory, size_t length_over, size_t offset_over)
+{
+    off_t offset = (off_t)(8192 + offset_over);
+    size_t length = 8192 + length_over;
+    ssize_t got = pread(fd, memory, length, offset);
+    int read_errno = got < 0 ? errno : 0;
+    ssize_t put = pwrite(fd, memory, length, offset);
+    int write_errno = put < 0 ? errno : 0;
+
+    say("offset %lld length %zu: read %zd %s write %zd %s", (long long)offset, length, got,
+        errno_name(read_errno), put, errno_name(write_errno));
+}
+
 /* Requests that the backing file refuses as unaligned must be refused here, too. */
 static void direct(void)
 {
@@ -156,21 +169,8 @@ static void direct(void)
     memset(memory, 'd', 3 * 65536);
     direct_fd = OPEN(open("file", O_RDWR | O_DIRECT));
     for (size_t o = 0; o < 7; o++) {
-        for (size_t l = 0; l < 7; l++) {
-            for (size_t m = 0; m < 7; m++) {
-                off_t offset = (off_t)(8192 + alignments[o]);
-                size_t length = 8192 + alignments[l];
-                char *at = memory + alignments[m];
-                ssize_t got = pread(direct_fd, at, length, offset);
-                int read_errno = got < 0 ? errno : 0;
-                ssize_t put = pwrite(direct_fd, at, length, offset);
-                int write_errno = put < 0 ? errno : 0;
-
-                say("offset %lld length %zu memory %zu: read %zd %s write %zd %s",
-                    (long long)offset, length, alignments[m], got, errno_name(read_errno), put,
-                    errno_name(write_errno));
-            }
-        }
+        for (size_t l = 0; l < 7; l++)
+            direct_transfer(direct_fd, memory, alignments[l], alignments[o]);
     }
     file_print("file");
     CALL(pread(direct_fd, memory, 4096, 65536));
@@ -192,8 +192,8 @@ static void direct(void)
     CALL(fcntl(direct_fd, F_SETFL, 0));
     CALL(pwrite(direct_fd, memory, 10, 1));
     CALL(fcntl(fd, F_SETFL, O_DIRECT));
-    CALL(pwrite(fd, memory + 1, 10, 1));
-    CALL(pread(fd, memory + 1, 10, 1));
+    CALL(pwrite(fd, memory, 10, 1));
+    CALL(pread(fd, memory, 10, 1));
     close(direct_fd);
     direct_fd = OPEN(open("new", O_RDWR | O_CREAT | O_DIRECT | O_EXCL, 0600));
     CALL(pwrite(direct_fd, memory, 8192, 8192));
@@ -203,6 +203,25 @@ static void direct(void)
     CALL(write(direct_fd, memory, 4096));
     CALL(write(direct_fd, memory, 100));
     stat_print("new");
+    free(memory);
+}
+
+/* Where the caller's memory is never reaches a daemon: FUSE takes it from anywhere. */
+static void direct_memory(void)
+{
+    static const size_t alignments[] = {1, 256, 512, 1024, 2048, 4096};
+    int fd = OPEN(open("file", O_RDWR | O_CREAT | O_DIRECT, 0644));
+    char *memory;
+
+    CALL(ftruncate(fd, 64 << 10));
+    if (posix_memalign((void **)&memory, 65536, 65536))
+        return;
+    memset(memory, 'm', 65536);
+    for (size_t i = 0; i < sizeof alignments / sizeof *alignments; i++) {
+        say("memory at %zu", alignments[i]);
+        CALL(pread(fd, memory + alignments[i], 8192, 4096));
+        CALL(pwrite(fd, memory + alignments[i], 8192, 4096));
+    }
     free(memory);
 }
 
@@ -441,6 +460,7 @@ const struct test_case data_cases[] = {
     {"append", append},
     {"truncation", truncation},
     {"direct", direct},
+    {"direct_memory", direct_memory},
     {"mapping", mapping},
     {"mapping_past_end", mapping_past_end},
     {"direct_beside_mapping", direct_beside_mapping},
