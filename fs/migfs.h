@@ -159,8 +159,9 @@ struct migfs_file {
 /*
  * STATUS, begun with cursor 0: `buffer` holds `count` files, `cursor` says where the next call is
  * to go on, 0: that was all. No file comes twice; one that stays open throughout comes once.
- * Never waits, and makes no handle other than the caller's own descriptor. Asked of a directory
- * about one `ino`, it tells of that file without opening it.
+ * Never waits, not even for the store: what another host did since the file was last opened, locked
+ * or handed over here may not show yet. Makes no handle other than the caller's own descriptor:
+ * asked of a directory about one `ino`, it tells of that file without opening it.
  *
  * EVENTS: each entry is a file as it was when a transition had ended. Called with cursor 0 it
  * returns no entry and a cursor, at once; called with the cursor that the last call returned, all
