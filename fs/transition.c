@@ -323,20 +323,22 @@ static void report(struct context *context, struct transition *transition)
 
     if (!is_handoff(kind))
         return;
+    const int error = transition->handoff.answer;
     clock_gettime(CLOCK_REALTIME, &now);
     pthread_mutex_lock(&inode->mutex);
-    inode->last_handoff = (struct handoff_report){
+    const struct handoff_report last = {
         .time_ns = now.tv_sec * INT64_C(1000000000) + now.tv_nsec,
         .released = !takes(&transition->change),
         .duration_ns = (uint64_t)(pool_now_ns() - transition->started_ns),
         .bytes_flushed = transition->bytes_flushed,
         .pages_dropped = transition->pages_dropped,
     };
+    if (error == 0 && !transition->handoff.contested)
+        inode->last_handoff = last;
     const uint64_t generation = inode->owner.generation;
     const enum owner_state state = owner_state(&inode->owner);
     pthread_mutex_unlock(&inode->mutex);
 
-    const int error = transition->handoff.answer;
     if (error != 0)
         log_error("%s of inode %ju failed: %s; it is %s", handoff_kind_name(kind),
                   (uintmax_t)inode->identity.ino, strerror(-error), owner_state_name(state));
@@ -720,6 +722,7 @@ static void run_look(struct context *context, struct job *job)
     struct inode *inode = job->inode;
 
     pthread_mutex_lock(&inode->mutex);
+    inode->look_is_due = false;
     const uint64_t epoch = inode->owner.epoch;
     pthread_mutex_unlock(&inode->mutex);
     (void)record_file_read(context, inode); /* said there */
@@ -733,11 +736,22 @@ static void run_look(struct context *context, struct job *job)
 
 void transition_look(struct context *context, struct inode *inode)
 {
-    struct job *job = job_new(inode, run_look);
+    struct job *job;
 
-    if (job)
+    pthread_mutex_lock(&inode->mutex);
+    const bool is_due = inode->look_is_due;
+    inode->look_is_due = true;
+    pthread_mutex_unlock(&inode->mutex);
+    if (is_due)
+        return;
+    job = job_new(inode, run_look);
+    if (job) {
         pool_submit(context->pool, job);
-    else
-        log_warning("out of memory: the record of inode %ju is looked at by its next open",
-                    (uintmax_t)inode->identity.ino);
+        return;
+    }
+    pthread_mutex_lock(&inode->mutex);
+    inode->look_is_due = false;
+    pthread_mutex_unlock(&inode->mutex);
+    log_warning("out of memory: the record of inode %ju is looked at by its next open",
+                (uintmax_t)inode->identity.ino);
 }
