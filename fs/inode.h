@@ -69,6 +69,7 @@ struct inode {
     bool may_have_setid;    /* set-id bits were seen at the last look */
     bool below_has_record;  /* a record of it exists, as far as the last listing says */
     bool drop_is_due;       /* a coalesced drop is on its way */
+    bool look_is_due;       /* and a look at its record */
     unsigned writes_under_way;
     int writeback_error; /* of a page that the kernel wrote back: 0 or a negative errno */
     unsigned open_handles;
@@ -79,7 +80,7 @@ struct inode {
     bool direct_is_over; /* closed by its last reader */
     bool direct_refused; /* the store has no O_DIRECT: drop and read */
     int backing_id;      /* of the kernel's passthrough, 0: none */
-    struct stat at_open;     /* the server's attributes at the last open */
+    struct stat at_open; /* the server's attributes at the last open */
     uint64_t bytes_read, bytes_written;
     struct handoff_report last_handoff;
     struct record_handle *record; /* kept open while the image is */
