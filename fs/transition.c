@@ -3,6 +3,7 @@
 
 #include "backing.h"
 #include "events.h"
+#include "fault.h"
 #include "lock_wait.h"
 #include "log.h"
 #include "notify.h"
@@ -203,6 +204,8 @@ static void carry_out(struct context *context, struct transition *transition,
 {
     struct inode *inode = transition->job.inode;
 
+    if (fault_skips(transition->handoff.plan.kind, step))
+        return;
     switch (step) {
     case HANDOFF_STEP_LOCK:
         outcome->error = step_lock(context, transition);
