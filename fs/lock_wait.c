@@ -274,6 +274,9 @@ void lock_wait_begin(struct context *context, struct transition *transition)
     int error;
     struct waiter *waiter = waiter_new(context, transition, &error);
 
+    pool_set_deadline(context->pool, &transition->job, 0); /* what it waits for has none */
+    if (error == 0 && pool_expired(context->pool, &transition->job))
+        error = -ETIMEDOUT;
     if (error == 0)
         error = admit(context->locks, waiter);
     if (error == 0) {

@@ -437,6 +437,13 @@ static void end_wait(struct context *context, struct transition *transition)
     transition->waited_on = NULL;
 }
 
+/* The answer is bounded from here on: a wait for the lock is not. */
+static void bound_answer(struct context *context, struct transition *transition)
+{
+    if (transition->deadline_ms > 0 && transition->lock_is_held)
+        pool_set_deadline(context->pool, &transition->job, transition->deadline_ms);
+}
+
 static void run(struct context *context, struct job *job)
 {
     struct transition *transition = transition_of(job);
@@ -447,6 +454,7 @@ static void run(struct context *context, struct job *job)
         return;
     }
     end_wait(context, transition);
+    bound_answer(context, transition);
     error = transition->wait_error;
     if (error != 0)
         lock_description_drop(context, job->inode, transition->change.range.owner);
