@@ -94,12 +94,15 @@ IMAGES = {"raw": dict(format="raw", cache="none"),
 
 def scenarios():
     for name, image in IMAGES.items():
+        direct = image["cache"] == "none"
         yield scenario.Scenario(f"tools on its host, {name}",
-                                functools.partial(tools_read, True, image))
+                                functools.partial(tools_read, True, image), direct)
         yield scenario.Scenario(f"tools on the other host, {name}",
                                 functools.partial(tools_read, False, image))
-        yield scenario.Scenario(f"backup job, {name}", functools.partial(backup_job, image))
-        yield scenario.Scenario(f"nbd export, {name}", functools.partial(export_over_nbd, image))
+        yield scenario.Scenario(f"backup job, {name}", functools.partial(backup_job, image),
+                                direct)
+        yield scenario.Scenario(f"nbd export, {name}", functools.partial(export_over_nbd, image),
+                                direct)
 
 
 if __name__ == "__main__":

@@ -48,9 +48,10 @@ class Progress:
             print(f"{self.title}  {text}", flush=True)
 
     def end(self, outcome):
-        state = f"{'damaged' if outcome.damaged else 'right'}, {time.monotonic() - self.started:.0f} s"
+        state = "damaged" if outcome.damaged else "right"
+        seconds = time.monotonic() - self.started
         start = "\r\033[K" if sys.stdout.isatty() else ""
-        print(f"{start}{self.title}  {state}", flush=True)
+        print(f"{start}{self.title}  {state}, {seconds:.0f} s", flush=True)
 
 
 def cell_run(stack, image, cache):

@@ -110,7 +110,8 @@ def resume_source(source):
 
 def source_goes_on(fail, image, pair):
     disk = pair.image(**image)
-    source = pair.start(pair.a, disk, extra=DEVICE if fail in (load_fails, load_fails_unheard) else ())
+    extra = DEVICE if fail in (load_fails, load_fails_unheard) else ()
+    source = pair.start(pair.a, disk, extra=extra)
     source.write(PATTERN_BEFORE, 0, 4 * MIB)
     source.flush()
     pair.read_before(pair.b, disk)
@@ -121,7 +122,7 @@ def source_goes_on(fail, image, pair):
     expect(source.reads(PATTERN_AFTER, MIB, MIB), "stale: the source's own write")
 
     migrate.capability((source,), "pause-before-switchover", "return-path", on=False)
-    destination = pair.start(pair.b, disk, incoming=True, extra=source.extra)
+    destination = pair.start(pair.b, disk, incoming=True, extra=extra)
     migrate.migrate(source, destination)
     expect(destination.reads(PATTERN_AFTER, MIB, MIB), "stale: what was written after the failure")
     expect(destination.reads(PATTERN_BEFORE, 0, MIB), "stale: what was written before it")
@@ -143,9 +144,10 @@ def destination_dies_as_owner(image, pair):
     destination.write(PATTERN_THERE, 32 * MIB, MIB)
     destination.flush()
     destination.kill()
+    written = ((PATTERN_THERE, 0), (PATTERN_BEFORE, MIB), (PATTERN_THERE, 32 * MIB))
     for host in (pair.a, pair.b):
         again = pair.start(host, disk)
-        for pattern, offset in ((PATTERN_THERE, 0), (PATTERN_BEFORE, MIB), (PATTERN_THERE, 32 * MIB)):
+        for pattern, offset in written:
             expect(again.reads(pattern, offset, MIB),
                    f"stale: on {host.name} {offset >> 20} MiB is not {pattern}")
         again.quit()
@@ -162,15 +164,16 @@ IMAGES = {"raw": dict(format="raw", cache="none"),
 
 def scenarios():
     for image_name, image in IMAGES.items():
+        direct = image["cache"] == "none"
         for fail in FAILURES:
             name = fail.__name__.replace("_", " ")
             yield scenario.Scenario(f"{name}, {image_name}",
-                                    functools.partial(source_goes_on, fail, image))
+                                    functools.partial(source_goes_on, fail, image), direct)
         for delay_ms in DELAYS_MS:
             yield scenario.Scenario(f"kill after {delay_ms} ms, {image_name}", functools.partial(
-                source_goes_on, functools.partial(kill_after_ms, delay_ms), image))
+                source_goes_on, functools.partial(kill_after_ms, delay_ms), image), direct)
         yield scenario.Scenario(f"kill after writing, {image_name}",
-                                functools.partial(destination_dies_as_owner, image))
+                                functools.partial(destination_dies_as_owner, image), direct)
 
 
 if __name__ == "__main__":

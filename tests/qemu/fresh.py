@@ -104,20 +104,21 @@ CHANGES = {
 
 def scenarios():
     for image_name, image in IMAGES.items():
+        direct = image["cache"] == "none"
         for change_name, change in CHANGES.items():
             yield scenario.Scenario(f"{change_name}, {image_name}",
-                                    functools.partial(destination_sees, change, **image))
+                                    functools.partial(destination_sees, change, **image), direct)
         if image["format"] == "qcow2":
             small = dict(image, create="cluster_size=4k")
             yield scenario.Scenario(f"refcounts, {image_name}", functools.partial(
-                destination_sees, change_many_refcounts, **small))
+                destination_sees, change_many_refcounts, **small), direct)
             yield scenario.Scenario(f"snapshot, {image_name}", functools.partial(
-                destination_sees, change_snapshot, after=use_snapshot, **image))
+                destination_sees, change_snapshot, after=use_snapshot, **image), direct)
         yield scenario.Scenario(f"as a user, {image_name}", functools.partial(
-            destination_sees, change_first_mebibyte, as_user=True, **image))
+            destination_sees, change_first_mebibyte, as_user=True, **image), direct)
         automatic = dict(image, options={"auto-read-only": True})
         yield scenario.Scenario(f"auto-read-only, {image_name}", functools.partial(
-            destination_sees, change_first_mebibyte, **automatic))
+            destination_sees, change_first_mebibyte, **automatic), direct)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,9 @@
  *     guest ok N stale N wrong N error N seq N pass N
  *
  * ok: blocks read back right. stale: an older version of the block, or nothing where something was
- * written. wrong: anything else. error: failed requests. seq: blocks written and synced. pass: complete passes of
- * the check. A block is counted as stale or wrong once for each version that was written.
+ * written. wrong: anything else. error: failed requests. seq: blocks written and synced. pass:
+ * complete passes of the check. A block is counted as stale or wrong once for each version that was
+ * written.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -26,10 +27,10 @@
 enum {
     BLOCK_BYTES = 4096,
     BLOCK_WORDS = BLOCK_BYTES / 8,
-    READ_BLOCKS = 16,       /* read back in 64 KiB requests */
-    BATCH_BLOCKS = 8,       /* written between two syncs */
-    CHECK_READS = 8,        /* read requests after each batch */
-    HOT_BLOCKS = 2048,      /* the first 8 MiB are overwritten again and again */
+    READ_BLOCKS = 16,  /* read back in 64 KiB requests */
+    BATCH_BLOCKS = 8,  /* written between two syncs */
+    CHECK_READS = 8,   /* read requests after each batch */
+    HOT_BLOCKS = 2048, /* the first 8 MiB are overwritten again and again */
     MISMATCHES_SHOWN = 8,
 };
 
@@ -128,7 +129,10 @@ static void report_mismatch(const struct disk *disk, size_t number, const struct
     if (counts.stale + counts.wrong < MISMATCHES_SHOWN)
         printf("guest mismatch disk %" PRIu64 " block %zu expected %" PRIu64 " found %s %" PRIu64
                "\n",
-               disk->index, number, expected, zero ? "zeroes" : older ? "older" : "other",
+               disk->index, number, expected,
+               zero    ? "zeroes"
+               : older ? "older"
+                       : "other",
                found->sequence);
     if (stale)
         counts.stale++;
@@ -153,7 +157,8 @@ static void block_check(struct disk *disk, size_t number, const struct block *fo
 static void check_next(struct disk *disk)
 {
     size_t first = disk->next_check;
-    ssize_t got = pread(disk->direct, io_buffer, READ_BLOCKS * BLOCK_BYTES, (off_t)(first * BLOCK_BYTES));
+    ssize_t got =
+        pread(disk->direct, io_buffer, READ_BLOCKS * BLOCK_BYTES, (off_t)(first * BLOCK_BYTES));
     if (got != READ_BLOCKS * BLOCK_BYTES)
         report_error(disk, "read", first);
     else

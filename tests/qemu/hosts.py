@@ -53,7 +53,8 @@ def image_create(bed, host, name, image_format, size, backing=None, options=""):
 
 def blocks_differing(host, image):
     """How many 4 KiB blocks of the image this host reads otherwise than the store has them."""
-    with open(host.path(image), "rb") as seen, open(os.path.join(host.store, image), "rb") as stored:
+    in_store = os.path.join(host.store, image)
+    with open(host.path(image), "rb") as seen, open(in_store, "rb") as stored:
         count = 0
         while True:
             ours, theirs = seen.read(1 << 20), stored.read(1 << 20)

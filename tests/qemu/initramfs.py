@@ -66,7 +66,8 @@ def modules_in_load_order(directory, names, loaded=None):
         if data is None:
             continue
         needs = re.search(rb"\0depends=([^\0]*)\0", data)
-        modules_in_load_order(directory, needs.group(1).decode().split(",") if needs else [], loaded)
+        needed = needs.group(1).decode().split(",") if needs else []
+        modules_in_load_order(directory, needed, loaded)
         loaded[name] = data
     return loaded
 
@@ -76,8 +77,8 @@ def build(modules_directory, guest, output):
     for directory in ("bin", "dev"):
         archive.add(directory, stat.S_IFDIR | 0o755)
     archive.add("dev/console", stat.S_IFCHR | 0o600, device=(5, 1))
-    archive.add("bin/busybox", stat.S_IFREG | 0o755, pathlib.Path(shutil.which("busybox")).read_bytes())
-    archive.add("guest", stat.S_IFREG | 0o755, pathlib.Path(guest).read_bytes())
+    for name, program in (("bin/busybox", shutil.which("busybox")), ("guest", guest)):
+        archive.add(name, stat.S_IFREG | 0o755, pathlib.Path(program).read_bytes())
     loaded = modules_in_load_order(modules_directory, MODULES)
     for name, data in loaded.items():
         archive.add(f"{name}.ko", stat.S_IFREG | 0o644, data)

@@ -91,7 +91,8 @@ class Cell:
         result = self.bed.run(["qemu-img", "check", os.path.join(host.store, self.disk.name)],
                               expect=None)
         if result.returncode not in (0, 3):  # 3: leaked clusters, which hurt nobody
-            self.outcome.trouble.append("qemu-img check: " + result.stdout.strip().replace("\n", " "))
+            said = " ".join(result.stdout.split())
+            self.outcome.trouble.append(f"qemu-img check: {said}")
 
     def _show(self, counts):
         self.progress(f"{self.phase}: written {counts.seq} read {counts.ok} stale {counts.stale} "

@@ -30,7 +30,8 @@ class Qmp:
         deadline = time.monotonic() + (timeout or self.timeout)
         message = {"execute": name}
         if arguments:
-            message["arguments"] = {key.replace("_", "-"): value for key, value in arguments.items()}
+            message["arguments"] = {key.replace("_", "-"): value
+                                    for key, value in arguments.items()}
         try:
             self.socket.sendall(json.dumps(message).encode())
         except OSError as error:

@@ -33,22 +33,27 @@ class Disk:
 
     def arguments(self, directory, index):
         cache = {"direct": self.cache == "none", "no-flush": False}
-        nodes = [{"driver": "file", "filename": f"{directory}/{self.name}", "cache": cache,
-                  "node-name": f"file{index}", "discard": "unmap", **self.options}]
-        image = {"driver": self.format, "file": f"file{index}", "cache": cache, "discard": "unmap",
-                 "node-name": f"disk{index}"}
+
+        def file_node(node, name, **options):
+            return {"node-name": node, "driver": "file", "filename": f"{directory}/{name}",
+                    "cache": cache, **options}
+
+        def image_node(node, driver, file, **options):
+            return {"node-name": node, "driver": driver, "file": file, "cache": cache, **options}
+
+        file, image, backing = f"file{index}", f"disk{index}", f"backing{index}"
+        nodes = [file_node(file, self.name, discard="unmap", **self.options)]
         if self.backing:
-            nodes.append({"driver": "file", "filename": f"{directory}/{self.backing}", "cache": cache,
-                          "node-name": f"backing-file{index}", "read-only": True})
-            nodes.append({"driver": self.backing_format, "file": f"backing-file{index}", "read-only": True,
-                          "node-name": f"backing{index}"})
-            image["backing"] = f"backing{index}"
-        nodes.append(image)
+            base = f"backing-file{index}"
+            nodes += [file_node(base, self.backing, **{"read-only": True}),
+                      image_node(backing, self.backing_format, base, **{"read-only": True})]
+        options = {"backing": backing} if self.backing else {}
+        nodes.append(image_node(image, self.format, file, discard="unmap", **options))
         arguments = []
         for node in nodes:
             arguments += ["-blockdev", json.dumps(node)]
         share = "on" if self.share_rw else "off"
-        return arguments + ["-device", f"virtio-blk-pci,drive=disk{index},id=device{index},"
+        return arguments + ["-device", f"virtio-blk-pci,drive={image},id=device{index},"
                                        f"share-rw={share}"]
 
 
@@ -61,7 +66,8 @@ class Counts:
     seq: int
     passes: int
 
-    PATTERN = re.compile(r"guest ok (\d+) stale (\d+) wrong (\d+) error (\d+) seq (\d+) pass (\d+)$")
+    PATTERN = re.compile(
+        r"guest ok (\d+) stale (\d+) wrong (\d+) error (\d+) seq (\d+) pass (\d+)$")
 
     @classmethod
     def parse(cls, line):
@@ -129,12 +135,11 @@ class Vm:
         """directory: where this host sees the images. boot: (kernel, initramfs); None for a machine
         that has nothing to boot, and whose disks are used by io()."""
         self.bed = bed
-        self.extra = extra
         self.log_path = bed.unique("qemu-log")
         self.migration_path = os.path.join(bed.directory("sockets", mode=0o1777),
                                            os.path.basename(bed.unique("migrate")))
         ours, theirs = socket.socketpair()
-        # A terminal, because qemu-io prints to stdout, and that is line-buffered on a terminal only.
+        # A terminal: qemu-io prints to stdout, which is line-buffered on a terminal only.
         self.output, output = os.openpty()
         arguments = [QEMU, "-accel", "tcg", "-machine", "q35", "-cpu", "max",
                      "-smp", "1", "-m", "128" if boot else "32", "-nodefaults", "-no-user-config",
@@ -151,8 +156,8 @@ class Vm:
             arguments += ["-incoming", "defer"]
         with open(self.log_path, "wb") as log:
             self.process = bed.spawn(
-                arguments, as_user=as_user, stdin=subprocess.DEVNULL, stderr=log, pass_fds=(theirs.fileno(),),
-                stdout=serial.write_end if serial else output)
+                arguments, as_user=as_user, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL,
+                stdout=serial.write_end if serial else output, stderr=log)
         theirs.close()
         os.close(output)
         self.socket = ours
