@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Two hosts on one machine: each has its own ctofs mount of one store, a layer above it, and VMMs.
+
+A Stack says what the layer is: migfs with some options and perhaps a step left out, bindfs, or
+nothing. A Vmm is a process that makes the system calls it is told to (vmm.c).
+"""
+import dataclasses
+import errno
+import os
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+import testbed  # noqa: E402
+
+# What QEMU 7.2 holds for a qcow2 image that it writes: permissions used, permissions not shared.
+QEMU_BYTES = (100, 101, 103, 201, 203)
+IMAGE_BYTES = 256 * 1024
+
+
+class CallFailed(Exception):
+    """A system call of a VMM gave an errno."""
+
+    def __init__(self, line, number):
+        super().__init__(f"{line}: {errno.errorcode.get(number, number)}")
+        self.number = number
+
+
+@dataclasses.dataclass(frozen=True)
+class Stack:
+    """What lies between a host's VMMs and its mount of the store."""
+    kind: str = "migfs"
+    options: str = ""  # of migfs
+    skip: str = ""     # MIGFS_SKIP_STEP
+
+    def __str__(self):
+        return " ".join(filter(None, (self.kind, self.options, self.skip and f"without {self.skip}")))
+
+
+class Vmm:
+    """One process on one host; slots are its descriptors."""
+
+    def __init__(self, host):
+        self.host = host
+        self.process = host.bed.spawn([testbed.binary("vmm")], stdin=subprocess.PIPE,
+                                      stdout=subprocess.PIPE, text=True)
+        self.pending = []
+
+    def begin(self, line):
+        """Starts a call that may take long."""
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        self.pending.append(line)
+
+    def end(self):
+        """The result of the oldest call begun."""
+        line = self.pending.pop(0)
+        word, _, result = self.process.stdout.readline().rstrip("\n").partition(" ")
+        if word == "error":
+            raise CallFailed(line, int(result))
+        testbed.check(word == "ok", f"the VMM ended at: {line}")
+        return result.strip()
+
+    def ask(self, line):
+        self.begin(line)
+        return self.end()
+
+    def error(self, line):
+        """The errno of a call, 0 for none."""
+        try:
+            self.ask(line)
+            return 0
+        except CallFailed as failure:
+            return failure.number
+
+    def open(self, slot, name, flags="rw"):
+        return self.ask(f"open {slot} {flags} {self.host.path(name)}")
+
+    def read(self, slot, offset, length):
+        return self.ask(f"read {slot} {offset} {length}")
+
+    def write(self, slot, offset, length, byte):
+        return self.ask(f"write {slot} {offset} {length} {byte}")
+
+    def lock(self, slot, *numbers):
+        """Read locks of single bytes, as QEMU takes them."""
+        for number in numbers or QEMU_BYTES:
+            self.ask(f"lock {slot} r {number} 1")
+
+    def unlock(self, slot, *numbers):
+        for number in numbers or QEMU_BYTES:
+            self.ask(f"unlock {slot} {number} 1")
+
+    def state(self, slot):
+        return self.ask(f"state {slot}").split()[0]
+
+    def generation(self, slot):
+        return int(self.ask(f"state {slot}").split()[1])
+
+    def close(self):
+        """Ends in an orderly way: the kernel closes what is open."""
+        self.process.stdin.close()
+        self.process.wait()
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+
+class Host:
+    """One host: the mount of the store, the layer, and who runs on it."""
+
+    def __init__(self, bed, name, store, stack):
+        self.bed = bed
+        self.name = name
+        self.store = store
+        self.below = bed.mount_ctofs(store)
+        environment = {"MIGFS_SKIP_STEP": stack.skip} if stack.skip else None
+        if stack.kind == "migfs":
+            self.above = bed.mount_migfs(self.below.path, options=stack.options, env=environment)
+        elif stack.kind == "bindfs":
+            self.above = bed.mount_bindfs(self.below.path)
+        else:
+            self.above = self.below
+        self.vmms = []
+
+    def path(self, name):
+        return os.path.join(self.above.path, name)
+
+    def vmm(self, name=None, flags="rw"):
+        """A new VMM, with the image open in slot 1."""
+        vmm = Vmm(self)
+        self.vmms.append(vmm)
+        if name is not None:
+            vmm.open(1, name, flags)
+        return vmm
+
+    def control(self, *commands):
+        """Commands to this host's mount of the store: fail, freeze, thaw …"""
+        with open(os.path.join(self.below.path, ".ctofs-control"), "wb", buffering=0) as file:
+            for command in commands:
+                file.write(command.encode())
+
+    def counter(self, name):
+        with open(os.path.join(self.below.path, ".ctofs-control"), encoding="ascii") as file:
+            return int(dict(line.split() for line in file)[name])
+
+    def ctl(self, *arguments, expect=0, as_user=False):
+        program = (self.bed.install("migfsctl") if as_user else testbed.binary("migfsctl"))
+        return self.bed.run([program] + list(arguments), expect=expect, as_user=as_user,
+                            timeout_s=20)
+
+    def end_vmms(self):
+        for vmm in self.vmms:
+            if vmm.process.poll() is None:
+                vmm.kill()
+        self.vmms = []
+
+    def umount(self):
+        self.end_vmms()
+        if self.above is not self.below:
+            self.above.umount()
+        self.below.umount()
+
+
+class Pair:
+    """Two hosts over one store; `twin` says that what makes it right is left out."""
+
+    def __init__(self, bed, stack, twin):
+        self.bed = bed
+        self.stack = stack
+        self.twin = twin
+        self.store = bed.directory()
+        self.a = Host(bed, "A", self.store, stack)
+        self.b = Host(bed, "B", self.store, stack)
+        self.images = 0
+
+    def image(self, byte="0", length=IMAGE_BYTES):
+        """A new image, put into the store before anybody looks."""
+        self.images += 1
+        name = f"image{self.images}"
+        with open(os.path.join(self.store, name), "wb") as file:
+            file.write(byte.encode() * length)
+        return name
+
+    def stored(self, name):
+        """What the store itself has."""
+        with open(os.path.join(self.store, name), "rb") as file:
+            return file.read()
+
+    def record_path(self, name):
+        ino = os.stat(os.path.join(self.store, name)).st_ino
+        return os.path.join(self.store, ".migfs", f"{ino:x}")
+
+    def record(self, name):
+        """(state, generation, sequence) of the slot that counts; None without a record."""
+        try:
+            with open(self.record_path(name), "rb") as file:
+                content = file.read()
+        except FileNotFoundError:
+            return None
+        slots = []
+        for at in (0, 4096):
+            slot = content[at:at + 4096]
+            if slot[:8] == b"MIGFSREC":
+                def field(offset, size, slot=slot):
+                    return int.from_bytes(slot[offset:offset + size], "little")
+                slots.append((field(40, 8), field(32, 8), field(48, 4)))
+        if not slots:
+            return None
+        generation, sequence, state = max(slots)
+        return {1: "owned", 2: "released"}.get(state, state), generation, sequence
+
+    def end_scenario(self):
+        self.a.end_vmms()
+        self.b.end_vmms()
+
+    def umount(self):
+        self.a.umount()
+        self.b.umount()
+
+
+def runs(byte, count=IMAGE_BYTES):
+    """As `read` of a VMM shows one byte in a row."""
+    return f"{ord(byte):02x}*{count}"
