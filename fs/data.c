@@ -377,12 +377,16 @@ static ssize_t write_as(fuse_req_t req, const struct handle *handle, const char 
     return caller.error != 0 ? caller.error : write_below(handle, bytes, size, offset);
 }
 
-/* Where a page cannot be written back nobody is told but the next fsync, and a release's flush. */
-static void note_writeback_error(struct inode *inode, int error)
+/*
+ * Where a page cannot be written back nobody is told but the next fsync, and a release's flush. The
+ * kernel keeps the page as if it were written: where the server is to be asked it must go.
+ */
+static void note_writeback_error(struct context *context, struct inode *inode, int error)
 {
     pthread_mutex_lock(&inode->mutex);
     inode->writeback_error = error;
     pthread_mutex_unlock(&inode->mutex);
+    transition_drop_later(context, inode);
 }
 
 static ssize_t write_bytes(fuse_req_t req, struct handle *handle, const char *bytes, size_t size,
@@ -397,7 +401,7 @@ static ssize_t write_bytes(fuse_req_t req, struct handle *handle, const char *by
         gate_leave(handle->inode, count > 0 ? (size_t)count : 0);
     }
     if (count < 0 && is_writeback)
-        note_writeback_error(handle->inode, (int)count);
+        note_writeback_error(context, handle->inode, (int)count);
     return count;
 }
 
