@@ -21,7 +21,7 @@ import testbed  # noqa: E402
 from testbed import Testbed, TestFailure, check  # noqa: E402
 
 LARGE = "--large" in sys.argv
-TREE_FILES = 10000 if LARGE else 600
+TREE_FILES = 10000 if LARGE else 300
 SQLITE_PROCESSES, SQLITE_ROUNDS = 6, 25
 MIB = 1 << 20
 

@@ -3,6 +3,7 @@
 #include "posix.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -299,6 +300,67 @@ static void names_contended(void)
     say("balanced %d", made);
 }
 
+/* A program runs from here; while it runs it cannot be written, while it is written it cannot run.
+ */
+static void program_copy(const char *from, const char *to)
+{
+    int in = open(from, O_RDONLY);
+    int out = open(to, O_WRONLY | O_CREAT | O_TRUNC, 0755);
+    char block[65536];
+    ssize_t got;
+
+    while ((got = read(in, block, sizeof block)) > 0) {
+        if (write(out, block, (size_t)got) != got)
+            say("copy: %s", errno_name(errno));
+    }
+    close(in);
+    close(out);
+}
+
+static void programs(void)
+{
+    static char *const arguments[] = {"program", "100", NULL};
+    static char *const environment[] = {NULL};
+    int status = 0;
+    int ends[2];
+    char end;
+    pid_t pid;
+    int fd;
+
+    program_copy("/bin/sleep", "program");
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return;
+    fflush(stdout);
+    pid = fork();
+    if (pid == 0) {
+        execve("program", arguments, environment);
+        _exit(99);
+    }
+    close(ends[1]);
+    CALL(read(ends[0], &end, 1)); /* the end that exec closes */
+    OPEN(open("program", O_WRONLY));
+    CALL(truncate("program", 0));
+    OPEN(open("program", O_RDONLY));
+    CALL(rename("program", "renamed"));
+    kill(pid, SIGKILL);
+    waitpid(pid, &status, 0);
+    say("ended %x", (unsigned)status);
+    fd = OPEN(open("renamed", O_WRONLY));
+    CALL(execve("renamed", arguments, environment));
+    close(fd);
+    CALL(chmod("renamed", 0644));
+    CALL(execve("renamed", arguments, environment));
+    file_make("script", 0755, "#!/bin/sh\nexit 3\n");
+    fflush(stdout);
+    pid = fork();
+    if (pid == 0) {
+        execve("./script", arguments, environment);
+        _exit(99);
+    }
+    waitpid(pid, &status, 0);
+    say("script ended %x", (unsigned)status);
+}
+
 const struct test_case concurrency_cases[] = {
     {"append_many", append_many},
     {"replace_never_missing", replace_never_missing},
@@ -308,5 +370,6 @@ const struct test_case concurrency_cases[] = {
     {"threads_mixed", threads_mixed},
     {"create_exclusive", create_exclusive},
     {"names_contended", names_contended},
+    {"programs", programs},
     {NULL, NULL},
 };

@@ -5,7 +5,7 @@
 #include <dirent.h>
 #include <sys/syscall.h>
 
-enum { MANY = 3000, HUGE = 50000 };
+enum { MANY = 1500, HUGE = 50000 };
 
 static void entries_make(int count)
 {

@@ -2,8 +2,11 @@
 /* Who may what: access along paths, sticky and set-group-id directories, read-only flags. */
 #include "posix.h"
 
+#include <grp.h>
+#include <linux/capability.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 
 static void access_matrix(void)
@@ -280,6 +283,78 @@ static void group_rights(void)
     as_user(group_open);
     as_stranger(group_open);
     CALL(chmod("g1002dir", 0770));
+}
+
+/* A process that changes its groups and ids is judged by those it has at the call. */
+static void groups_changed(void)
+{
+    static const gid_t with[] = {1001, 1002};
+    static const gid_t without[] = {1001};
+    static gid_t many[1000];
+
+    if (!is_root())
+        return;
+    file_make("g1002", 0060, "x");
+    CALL(chown("g1002", 0, 1002));
+    for (size_t i = 0; i < sizeof many / sizeof *many; i++)
+        many[i] = (gid_t)(5000 + i);
+    for (int round = 0; round < 3; round++) {
+        CALL(setgroups(2, with));
+        CALL(seteuid(1000));
+        OPEN(open("g1002", O_RDWR));
+        CALL(seteuid(0));
+        CALL(setgroups(1, without));
+        CALL(seteuid(1000));
+        OPEN(open("g1002", O_RDWR));
+        CALL(seteuid(0));
+        many[999] = round % 2 ? 1002 : 6000;
+        CALL(setgroups(sizeof many / sizeof *many, many));
+        CALL(seteuid(1000));
+        OPEN(open("g1002", O_RDWR));
+        OPEN(open("own", O_RDWR | O_CREAT, 0600));
+        CALL(seteuid(0));
+        CALL(setegid(1002));
+        CALL(setgroups(0, NULL));
+        CALL(seteuid(1000));
+        OPEN(open("g1002", O_RDWR));
+        CALL(mkdir("dir", 0700));
+        stat_print("dir");
+        CALL(rmdir("dir"));
+        CALL(seteuid(0));
+        CALL(setegid(0));
+    }
+    stat_print("own");
+}
+
+/* Root without its capabilities is judged as anybody. */
+static void drop_override(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2];
+
+    CALL(syscall(SYS_capget, &header, data));
+    data[0].effective &=
+        ~(1U << CAP_DAC_OVERRIDE | 1U << CAP_DAC_READ_SEARCH | 1U << CAP_FOWNER | 1U << CAP_CHOWN);
+    CALL(syscall(SYS_capset, &header, data));
+    OPEN(open("closed", O_RDWR));
+    CALL(access("closed", R_OK));
+    CALL(chmod("foreign", 0600));
+    CALL(chown("foreign", 5, 5));
+    CALL(unlink("dir/x"));
+}
+
+static void capabilities_dropped(void)
+{
+    if (!is_root())
+        return;
+    file_make("closed", 0, "x");
+    file_make("foreign", 0644, "x");
+    CALL(chown("foreign", 1000, 1000));
+    CALL(mkdir("dir", 0755));
+    CALL(chown("dir", 1000, 1000));
+    CALL(chmod("dir", 0700));
+    file_make("dir/x", 0644, "x");
+    in_child(drop_override);
 }
 
 static void flag_set(const char *path, int flag, int on)
