@@ -150,6 +150,23 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
         reply_attributes(req, inode);
 }
 
+void attributes_drop_set_id(fuse_req_t req, struct inode *inode)
+{
+    const struct fuse_ctx *context = fuse_req_ctx(req);
+    const mode_t mode = inode->attributes.st_mode;
+    mode_t kept = mode & ~(mode_t)S_ISUID;
+
+    if (context->uid == 0)
+        return;
+    if ((mode & S_IXGRP) || context->gid != inode->attributes.st_gid)
+        kept &= ~(mode_t)S_ISGID;
+    if (kept == mode)
+        return;
+    /* What cannot be cleared stays: the write itself is not refused for it. */
+    (void)chmod(inode_path(inode).text, kept & 07777);
+    inode->attributes_until_ns = 0;
+}
+
 /* Setattr ------------------------------------------------------------------------------------- */
 
 static struct timespec time_wanted(struct timespec given, int to_set, int set, int now)
@@ -212,6 +229,8 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *wanted, int 
             err = EIO;
         else
             err = set_attributes(inode, wanted, to_set);
+        if (!err && (to_set & FUSE_SET_ATTR_SIZE))
+            attributes_drop_set_id(req, inode);
         inode_changed_here(inode);
         if (!err)
             err = inode_refresh(mount, inode);
@@ -273,17 +292,55 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
     free(value);
 }
 
+/* Takes the names out that an unprivileged caller is not shown; returns the length that is left. */
+static ssize_t hide_trusted(char *names, ssize_t length)
+{
+    static const char prefix[] = "trusted.";
+    ssize_t kept = 0;
+
+    for (ssize_t at = 0; at < length;) {
+        const ssize_t size = (ssize_t)strlen(names + at) + 1;
+
+        if (strncmp(names + at, prefix, sizeof(prefix) - 1) != 0) {
+            memmove(names + kept, names + at, (size_t)size);
+            kept += size;
+        }
+        at += size;
+    }
+    return kept;
+}
+
+/* The names that this caller is shown; the buffer is the caller's to free. */
+static int list_names(fuse_req_t req, const struct inode *inode, char **names, ssize_t *length)
+{
+    ssize_t room = listxattr(inode_path(inode).text, NULL, 0);
+
+    if (room < 0)
+        return errno;
+    *names = malloc((size_t)room + 1);
+    if (!*names)
+        return ENOMEM;
+    *length = listxattr(inode_path(inode).text, *names, (size_t)room);
+    if (*length < 0)
+        return errno;
+    if (fuse_req_ctx(req)->uid != 0)
+        *length = hide_trusted(*names, *length);
+    return 0;
+}
+
 static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {
     const struct inode *inode = inode_of(&mount_of(req)->inodes, ino);
-    char *value = size > 0 ? malloc(size) : NULL;
-    int err = size > 0 && !value ? ENOMEM : xattr_enter(req, inode);
-    const ssize_t length = err ? 0 : listxattr(inode_path(inode).text, value, size);
+    char *names = NULL;
+    ssize_t length = 0;
+    int err = S_ISLNK(inode->type) ? 0 : xattr_enter(req, inode);
 
-    if (length < 0)
-        err = errno;
-    reply_xattr(req, length, err, value, size);
-    free(value);
+    if (!err && !S_ISLNK(inode->type))
+        err = list_names(req, inode, &names, &length);
+    if (!err && size > 0 && (size_t)length > size)
+        err = ERANGE;
+    reply_xattr(req, length, err, names, size);
+    free(names);
 }
 
 static void xattr_changed(struct inode *inode)

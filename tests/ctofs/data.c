@@ -29,29 +29,31 @@ static bool is_control(const struct inode *inode)
 
 /* Open ---------------------------------------------------------------------------------------- */
 
-static int open_truncate(struct mount *mount, struct inode *inode)
+static int open_truncate(fuse_req_t req, struct inode *inode)
 {
     pthread_mutex_lock(&inode->lock);
-    writeback_flush(mount, inode);
+    writeback_flush(mount_of(req), inode);
     const int err = truncate(inode_path(inode).text, 0) < 0 ? errno : 0;
 
+    if (!err)
+        attributes_drop_set_id(req, inode);
     pthread_mutex_unlock(&inode->lock);
     return err;
 }
 
-static int open_now(struct mount *mount, struct inode *inode, struct fuse_file_info *fi)
+static int open_now(fuse_req_t req, struct inode *inode, struct fuse_file_info *fi)
 {
     const int fd = open(inode_path(inode).text, handle_flags(fi->flags));
 
     if (fd < 0)
         return errno;
-    const int err = (fi->flags & O_TRUNC) ? open_truncate(mount, inode) : 0;
+    const int err = (fi->flags & O_TRUNC) ? open_truncate(req, inode) : 0;
 
     if (err) {
         close(fd);
         return err;
     }
-    return handle_open(mount, inode, fd, fi);
+    return handle_open(mount_of(req), inode, fd, fi);
 }
 
 static void reply_open(fuse_req_t req, int err, struct fuse_file_info *fi)
@@ -90,7 +92,7 @@ static void *waiting_open_run(void *argument)
         if (pthread_cond_timedwait(&inode->released, &inode->lock, &until) == ETIMEDOUT)
             break;
     pthread_mutex_unlock(&inode->lock);
-    reply_open(open->req, open_now(mount_of(open->req), inode, &open->fi), &open->fi);
+    reply_open(open->req, open_now(open->req, inode, &open->fi), &open->fi);
     inode_put(inode);
     free(open);
     return NULL;
@@ -136,7 +138,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     if (err)
         reply_open(req, err, fi);
     else if (!open_waits(req, inode, fi))
-        reply_open(req, open_now(mount, inode, fi), fi);
+        reply_open(req, open_now(req, inode, fi), fi);
 }
 
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -259,22 +261,6 @@ static int write_buffered(struct mount *mount, struct inode *inode, const char *
     return err;
 }
 
-/* The set-id bits go with another user's write, as on any local file system. */
-static void drop_set_id(fuse_req_t req, struct inode *inode)
-{
-    const mode_t mode = inode->attributes.st_mode;
-
-    if (fuse_req_ctx(req)->uid == 0 || !(mode & (S_ISUID | S_ISGID)))
-        return;
-    mode_t kept = mode & ~(mode_t)S_ISUID;
-
-    if (mode & S_IXGRP)
-        kept &= ~(mode_t)S_ISGID;
-    /* What cannot be cleared stays: the write itself is not refused for it. */
-    (void)chmod(inode_path(inode).text, kept & 07777);
-    inode->attributes_until_ns = 0;
-}
-
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
                      struct fuse_file_info *fi)
 {
@@ -305,7 +291,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
     else if (!err)
         err = write_buffered(mount, inode, buf, size, off);
     if (!err)
-        drop_set_id(req, inode);
+        attributes_drop_set_id(req, inode);
     pthread_mutex_unlock(&inode->lock);
 
     if (err)
@@ -384,6 +370,8 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,
             err = EIO;
         else if (fallocate(handle->fd, mode, offset, length) < 0)
             err = errno;
+        else
+            attributes_drop_set_id(req, inode);
         inode_changed_here(inode);
         pthread_mutex_unlock(&inode->lock);
     }

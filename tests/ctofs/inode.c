@@ -102,6 +102,17 @@ struct inode *inode_enter(struct inode_table *table, int path_fd, const struct s
     return inode;
 }
 
+struct inode *inode_find(struct inode_table *table, const struct stat *attributes)
+{
+    pthread_mutex_lock(&table->lock);
+    struct inode *inode = find(table, attributes);
+
+    if (inode)
+        inode_get(inode);
+    pthread_mutex_unlock(&table->lock);
+    return inode;
+}
+
 void inode_forget(struct inode_table *table, struct inode *inode, uint64_t lookups)
 {
     if (inode == table->root || inode == table->control)

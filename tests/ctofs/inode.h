@@ -78,6 +78,10 @@ uint64_t inode_nodeid(const struct inode_table *table, const struct inode *inode
 /* Finds or makes the inode of the file at `path_fd`, with `*attributes` as fstat gives them; takes
  * the descriptor over in any case and counts a lookup. NULL: out of memory. */
 struct inode *inode_enter(struct inode_table *table, int path_fd, const struct stat *attributes);
+
+/* The inode of this file with a reference, if it is known; or NULL. */
+struct inode *inode_find(struct inode_table *table, const struct stat *attributes);
+
 void inode_forget(struct inode_table *table, struct inode *inode, uint64_t lookups);
 
 /* A reference of one's own, for what outlives its request. */

@@ -16,10 +16,17 @@
 
 /*
  * A close sends its release after it returned: a lock of a holder that is gone may be met for a
- * moment, which NFS does not show. So a conflict is looked at again before it is told.
+ * moment, which NFS does not show. So a conflict is looked at again before it is told: after 1, 2,
+ * 4, 8 and 16 ms.
  */
 #define CONFLICT_LOOKS 5
-#define CONFLICT_PAUSE_NS 1000000
+
+static void conflict_pause(int look)
+{
+    const struct timespec pause = {.tv_nsec = 1000000L << look};
+
+    nanosleep(&pause, NULL);
+}
 
 #define LOCK_SIGNAL SIGUSR1
 
@@ -131,6 +138,33 @@ static int held_reserve(struct lock_owner *owner)
     return 0;
 }
 
+static int held_compare(const void *left, const void *right)
+{
+    const off_t a = ((const struct held *)left)->start;
+    const off_t b = ((const struct held *)right)->start;
+
+    return (a > b) - (a < b);
+}
+
+/* In order, neighbours of one kind as one: a test tells the first range, as the kernel has it. */
+static void held_tidy(struct lock_owner *owner)
+{
+    size_t kept = 0;
+
+    qsort(owner->held, owner->count, sizeof(owner->held[0]), held_compare);
+    for (size_t i = 0; i < owner->count; i++) {
+        struct held *last = kept > 0 ? &owner->held[kept - 1] : NULL;
+        const struct held *next = &owner->held[i];
+
+        if (last && last->end + 1 == next->start && last->type == next->type &&
+            last->handle == next->handle)
+            last->end = next->end;
+        else
+            owner->held[kept++] = *next;
+    }
+    owner->count = kept;
+}
+
 /* [start, end] is held as `type` through `handle` from now on, whatever was there. Has room for 2.
  */
 static void held_set(struct lock_owner *owner, struct held range)
@@ -159,6 +193,8 @@ static void held_set(struct lock_owner *owner, struct held range)
         owner->held[owner->count++] = tail;
     if (range.type != F_UNLCK)
         owner->held[owner->count++] = range;
+    if (owner->count > 1)
+        held_tidy(owner);
 }
 
 static bool handle_holds(const struct inode *inode, const struct handle *handle)
@@ -370,13 +406,12 @@ static int lock_wait(struct request *request)
 
 static int lock_take(struct request *request)
 {
-    const struct timespec pause = {.tv_nsec = CONFLICT_PAUSE_NS};
     int err = lock_once(request, false);
 
     if (err == EAGAIN && request->sleep)
         return lock_wait(request);
     for (int look = 0; err == EAGAIN && look < CONFLICT_LOOKS; look++) {
-        nanosleep(&pause, NULL);
+        conflict_pause(look);
         err = lock_once(request, false);
     }
     return err;
@@ -578,13 +613,12 @@ static void *test_run(void *argument)
 {
     struct request *request = argument;
     struct inode *inode = request->inode;
-    const struct timespec pause = {.tv_nsec = CONFLICT_PAUSE_NS};
     struct flock found = request->lock;
     int err = fault_enter(request->mount, request->req, OP_GETLK);
 
     for (int look = 0; !err && look <= CONFLICT_LOOKS; look++) {
         if (look > 0)
-            nanosleep(&pause, NULL);
+            conflict_pause(look - 1);
         found = request->lock;
         pthread_mutex_lock(&inode->lock);
         if (!test_here(inode, request->owner->id, &found))

@@ -54,6 +54,10 @@ static inline struct mount *mount_of(fuse_req_t req)
 /* CLOCK_MONOTONIC in nanoseconds. */
 int64_t clock_ns(void);
 
+/* With the inode's lock held: the set-id bits go with another user's change of the data, as on any
+ * local file system. */
+void attributes_drop_set_id(fuse_req_t req, struct inode *inode);
+
 /* The request handlers, by file. */
 void data_operations(struct fuse_lowlevel_ops *operations);
 void names_operations(struct fuse_lowlevel_ops *operations);

@@ -125,19 +125,31 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 /* Making -------------------------------------------------------------------------------------- */
 
 /* What the daemon made belongs to its caller; a set-group-id directory has given the group. */
-static int give_away(fuse_req_t req, int directory, const char *name, mode_t mode)
+static gid_t group_of_new(fuse_req_t req, int directory)
 {
-    const struct fuse_ctx *context = fuse_req_ctx(req);
     struct stat parent;
-    gid_t gid = context->gid;
 
     if (fstat(directory, &parent) == 0 && (parent.st_mode & S_ISGID))
-        gid = (gid_t)-1;
-    if (fchownat(directory, name, context->uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
+        return (gid_t)-1;
+    return fuse_req_ctx(req)->gid;
+}
+
+/* The mode again: the change of owner has cleared the set-id bits. */
+static int give_away(fuse_req_t req, int directory, const char *name, mode_t mode)
+{
+    if (fchownat(directory, name, fuse_req_ctx(req)->uid, group_of_new(req, directory),
+                 AT_SYMLINK_NOFOLLOW) < 0)
         return errno;
-    /* The change of owner has cleared the set-id bits. */
-    if (S_ISREG(mode) && (mode & (S_ISUID | S_ISGID)) &&
-        fchmodat(directory, name, mode & 07777, 0) < 0)
+    if ((mode & (S_ISUID | S_ISGID)) && fchmodat(directory, name, mode & 07777, 0) < 0)
+        return errno;
+    return 0;
+}
+
+static int give_away_unnamed(fuse_req_t req, int directory, int fd, mode_t mode)
+{
+    if (fchown(fd, fuse_req_ctx(req)->uid, group_of_new(req, directory)) < 0)
+        return errno;
+    if ((mode & (S_ISUID | S_ISGID)) && fchmod(fd, mode & 07777) < 0)
         return errno;
     return 0;
 }
@@ -219,14 +231,37 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const
 
 /* Removing and moving ------------------------------------------------------------------------ */
 
+/* What this name stands for, with a reference, if it is known here: its link count will change. */
+static struct inode *named_inode(struct mount *mount, const struct inode *parent, const char *name)
+{
+    struct stat attributes;
+
+    if (fstatat(parent->path_fd, name, &attributes, AT_SYMLINK_NOFOLLOW) < 0)
+        return NULL;
+    return inode_find(&mount->inodes, &attributes);
+}
+
+/* Gives the reference back; `inode` may be NULL. */
+static void named_changed(struct inode *inode)
+{
+    if (!inode)
+        return;
+    pthread_mutex_lock(&inode->lock);
+    inode_changed_here(inode);
+    pthread_mutex_unlock(&inode->lock);
+    inode_put(inode);
+}
+
 static void remove_and_reply(fuse_req_t req, fuse_ino_t parent_ino, const char *name, int flags)
 {
     struct mount *mount = mount_of(req);
     const struct inode *parent = inode_of(&mount->inodes, parent_ino);
     int err = fault_enter(mount, req, OP_NAMES);
+    struct inode *removed = err ? NULL : named_inode(mount, parent, name);
 
     if (!err && unlinkat(parent->path_fd, name, flags) < 0)
         err = errno;
+    named_changed(removed);
     fuse_reply_err(req, err);
 }
 
@@ -247,9 +282,13 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
     const struct inode *from = inode_of(&mount->inodes, parent);
     const struct inode *to = inode_of(&mount->inodes, new_parent);
     int err = fault_enter(mount, req, OP_NAMES);
+    struct inode *moved = err ? NULL : named_inode(mount, from, name);
+    struct inode *replaced = err ? NULL : named_inode(mount, to, new_name);
 
     if (!err && renameat2(from->path_fd, name, to->path_fd, new_name, flags) < 0)
         err = errno;
+    named_changed(moved);
+    named_changed(replaced);
     fuse_reply_err(req, err);
 }
 
@@ -331,7 +370,6 @@ static void op_tmpfile(fuse_req_t req, fuse_ino_t parent_ino, mode_t mode,
 {
     struct mount *mount = mount_of(req);
     const struct inode *parent = inode_of(&mount->inodes, parent_ino);
-    const struct fuse_ctx *context = fuse_req_ctx(req);
     struct fuse_entry_param entry = {0};
     int err = fault_enter(mount, req, OP_NAMES);
     int fd = -1;
@@ -341,9 +379,10 @@ static void op_tmpfile(fuse_req_t req, fuse_ino_t parent_ino, mode_t mode,
                     handle_flags(fi->flags) | O_TMPFILE | (fi->flags & O_EXCL), mode);
         err = fd < 0 ? errno : 0;
     }
-    if (!err && fchown(fd, context->uid, context->gid) < 0) {
-        err = errno;
-        close(fd);
+    if (!err) {
+        err = give_away_unnamed(req, parent->path_fd, fd, mode);
+        if (err)
+            close(fd);
     }
     if (!err)
         err = create_handle(mount, fd, fi, &entry);
