@@ -28,7 +28,7 @@ def descriptors(mount):
 def few_descriptors(bed):
     """A daemon with few descriptors serves many files: it keeps one for open files alone."""
     source = bed.directory("source")
-    for i in range(2500):
+    for i in range(1500):
         directory = f"{source}/d{i % 50}"
         os.makedirs(directory, exist_ok=True)
         with open(f"{directory}/f{i}", "w", encoding="ascii") as file:
@@ -36,7 +36,7 @@ def few_descriptors(bed):
     mount = bed.mount("fuse.migfs", ["prlimit", "--nofile=500:500", binary("migfs"), source,
                                      "MOUNTPOINT"], source)
     for _ in range(2):
-        for i in range(2500):
+        for i in range(1500):
             path = f"{mount.path}/d{i % 50}/f{i}"
             check(os.stat(path).st_size == len(str(i)), f"{path}: another length")
             with open(path, encoding="ascii") as file:

@@ -53,13 +53,21 @@ KERNEL_DECIDES = {
     # fs/fuse/inode.c, fuse_change_attributes_common(): the kernel is not told the sticky bit, so that
     # fs.protected_fifos does not see it; fs.protected_regular holds, below
     "sticky": {'open("sticky/fifo", O_CREAT | O_RDWR | O_NONBLOCK, 0600) = open'},
+    # fs/fuse/dev.c, fuse_get_req(): a request has its caller's ids, not what capabilities are left of
+    # root's
+    "capabilities_dropped": {
+        'open("closed", O_RDWR) = open',
+        'chmod("foreign", 0600) = 0',
+        'chown("foreign", 5, 5) = 0',
+        'unlink("dir/x") = 0',
+    },
     # a read from past the length that the kernel knows ends there: no request, no atime
     "times_moved": {"pread(fd, text, 4, 100) moves of file"},
     # libfuse before 3.18 has no FUSE_STATX; without it the kernel has no birth time to give
     "birth_time": {"birth time given 0"},
 }
-# Their content follows from calls that the kernel refused.
-UNLIKE_TREES = {"collapse_insert"}
+# What they leave behind follows from that.
+UNLIKE_TREES = {"collapse_insert", "capabilities_dropped"}
 
 
 def program_lines(bed, program, directory, cases, as_user):

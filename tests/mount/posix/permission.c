@@ -423,9 +423,16 @@ static void umask_directory(void)
 }
 
 const struct test_case permission_cases[] = {
-    {"access_rights", access_rights},       {"access_real_ids", access_real_ids},
-    {"path_rights", path_rights},           {"sticky", sticky},
-    {"setgid_directory", setgid_directory}, {"owner_rights", owner_rights},
-    {"group_rights", group_rights},         {"immutable", immutable},
-    {"umask_directory", umask_directory},   {NULL, NULL},
+    {"access_rights", access_rights},
+    {"access_real_ids", access_real_ids},
+    {"path_rights", path_rights},
+    {"sticky", sticky},
+    {"setgid_directory", setgid_directory},
+    {"owner_rights", owner_rights},
+    {"group_rights", group_rights},
+    {"groups_changed", groups_changed},
+    {"capabilities_dropped", capabilities_dropped},
+    {"immutable", immutable},
+    {"umask_directory", umask_directory},
+    {NULL, NULL},
 };
