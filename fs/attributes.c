@@ -109,12 +109,26 @@ static int set_times(int fd, const struct stat *wanted, int to_set)
     return utimensat(fd, "", times, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) == 0 ? 0 : -errno;
 }
 
+/*
+ * chown(2) to nobody, which takes set-id bits away and moves the ctime; or what the kernel sends
+ * before a write by another user to a file with such bits. That user may not, and the write itself
+ * takes them away.
+ */
+static int set_nothing(int fd)
+{
+    const int error = set_owner(fd, NULL, 0);
+
+    return error == -EPERM ? 0 : error;
+}
+
 /* The order of chmod and chown matters where both come: chown clears set-id bits. */
 static int set(struct context *context, struct inode *inode, struct handle *handle, int fd,
                const struct stat *wanted, int to_set)
 {
     int error = 0;
 
+    if (to_set == 0)
+        return set_nothing(fd);
     if (to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
         error = set_owner(fd, wanted, to_set);
     if (error == 0 && to_set & FUSE_SET_ATTR_MODE)

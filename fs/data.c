@@ -324,6 +324,7 @@ void data_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct
         return;
     }
     atomic_store(&handle->may_be_closing, false);
+    handle_follow_flags(handle, fi->flags);
     count = read_bytes(context, handle, size, offset, &bytes);
     if (count < 0) {
         fuse_reply_err(req, (int)-count);
@@ -414,6 +415,8 @@ void data_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size, 
     (void)ino;
     if (handle) {
         atomic_store(&handle->may_be_closing, false);
+        if (!fi->writepage)
+            handle_follow_flags(handle, fi->flags);
         count = write_bytes(req, handle, bytes, size, offset, fi->writepage);
     }
     if (count < 0)

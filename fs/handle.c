@@ -121,6 +121,7 @@ static void link_to_inode(struct handle *handle)
         handle->next->previous = handle;
     inode->handles = handle;
     inode->open_handles++;
+    handle->open_number = ++inode->opens;
     inode->writable_handles += handle_writes(handle);
     handle->open_generation = inode->owner.generation;
     pthread_mutex_unlock(&inode->mutex);
@@ -148,7 +149,7 @@ struct handle *handle_open(struct context *context, struct inode *inode, int fd,
         return NULL;
     handle->inode = inode;
     handle->fd = fd;
-    handle->flags = flags;
+    atomic_init(&handle->flags, flags);
     handle->uid = caller->uid;
     handle->gid = caller->gid;
     pthread_mutex_init(&handle->directory_mutex, NULL);
@@ -161,6 +162,19 @@ struct handle *handle_open(struct context *context, struct inode *inode, int fd,
     handle->keeps_pin = inode_pin(context->inodes, inode) >= 0;
     link_to_inode(handle);
     return handle;
+}
+
+void handle_follow_flags(struct handle *handle, int flags)
+{
+    const int followed = O_APPEND | O_DIRECT;
+    const int known = atomic_load(&handle->flags);
+    const int wanted = (known & ~followed) | (flags & followed);
+
+    if (wanted == known)
+        return;
+    /* A store that refuses shows it by what the request then does. */
+    if (fcntl(handle->fd, F_SETFL, wanted) == 0)
+        atomic_store(&handle->flags, wanted);
 }
 
 void handle_close(struct context *context, struct handle *handle)

@@ -15,9 +15,9 @@ struct handle {
     /* Fixed from creation. */
     uint64_t number; /* what the kernel calls fh */
     struct inode *inode;
-    int fd;    /* the description below; a directory's is directory's to close */
-    int flags; /* of open(2), as asked */
-    uid_t uid; /* who opened it: further descriptions are opened as them */
+    int fd;           /* the description below; a directory's is directory's to close */
+    atomic_int flags; /* of open(2), as asked; O_APPEND and O_DIRECT as F_SETFL set them since */
+    uid_t uid;        /* who opened it: further descriptions are opened as them */
     gid_t gid;
     uint64_t open_generation; /* of the file, as its record said then */
     bool keeps_pin;           /* an unlinked inode cannot be found again: pinned while open */
@@ -31,6 +31,9 @@ struct handle {
 
     /* inode.mutex */
     struct handle *next, *previous;
+    uint64_t open_number;     /* the inode's opens are counted from 1 */
+    uint64_t opens_at_flush;  /* the last one before its last FLUSH */
+    bool was_released;        /* it was open when the inode was handed over last */
 
     /* directories only; `directory_mutex` serialises the stream */
     pthread_mutex_t directory_mutex;
@@ -55,6 +58,9 @@ struct handle *handle_find(struct handle_table *table, uint64_t number);
 
 /* Unlinks and frees it, closes its description; the inode's reference goes with it. */
 void handle_close(struct context *context, struct handle *handle);
+
+/* The caller's F_SETFL is not told to a filesystem: a request's flags are, and are followed. */
+void handle_follow_flags(struct handle *handle, int flags);
 
 static inline bool handle_reads(const struct handle *handle)
 {

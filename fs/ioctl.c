@@ -3,6 +3,7 @@
 
 #include "caller.h"
 #include "events.h"
+#include "file_flags.h"
 #include "transition.h"
 
 #include <errno.h>
@@ -186,10 +187,15 @@ void ioctl_serve(fuse_req_t req, fuse_ino_t ino, unsigned int cmd, void *arg,
                  size_t out_bufsz)
 {
     struct ioctl_argument argument;
-    int error = ioctl_argument_parse(cmd, in_buf, in_bufsz, out_bufsz, &argument);
+    int error;
 
     (void)arg;
     (void)flags; /* the layout is the same for 32-bit callers */
+    if (file_flags_is_call(cmd)) {
+        file_flags_serve(req, fi, cmd, in_buf, in_bufsz, out_bufsz);
+        return;
+    }
+    error = ioctl_argument_parse(cmd, in_buf, in_bufsz, out_bufsz, &argument);
     if (error == 0)
         error = serve(req, ino, fi, &argument);
     if (error != 0)

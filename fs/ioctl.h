@@ -2,7 +2,7 @@
 /*
  * The ioctls of migfs.h: who may ask, and whom to pass it to. ACQUIRE and RELEASE are transitions,
  * answered from the pool; STATUS is answered at once; EVENTS is answered when there is something
- * to tell. All other ioctls get ENOTTY.
+ * to tell. The flags of chattr(1) are file_flags's; all other ioctls get ENOTTY.
  */
 #ifndef MIGFS_FS_IOCTL_H
 #define MIGFS_FS_IOCTL_H

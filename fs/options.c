@@ -333,18 +333,31 @@ static int argument_apply(struct options *options, int argc, char **argv, int *i
     return 0;
 }
 
+/*
+ * What the mount table shows as the mount's source: SOURCE as given, so that mount(8) finds its
+ * line of fstab again; but not as seen from a directory that nobody else stands in.
+ */
+static char *fsname_of(const char *source)
+{
+    char *absolute = source[0] == '/' ? NULL : realpath(source, NULL);
+    char *fsname;
+
+    if (asprintf(&fsname, "fsname=%s", absolute ? absolute : source) < 0)
+        fsname = NULL;
+    free(absolute);
+    return fsname;
+}
+
 /* Puts migfs's defaults before the caller's own words: of two, libfuse takes the last. */
 static int kernel_options_complete(struct options *options)
 {
     char *given = options->kernel_options;
-    char *fsname = NULL;
+    char *fsname = fsname_of(options->source);
     int error = -ENOMEM;
 
     options->kernel_options = NULL;
-    if (asprintf(&fsname, "fsname=%s", options->source) < 0) {
-        fsname = NULL;
+    if (!fsname)
         goto out;
-    }
     error = kernel_option_add(options, fsname);
     if (!error)
         error = kernel_option_add(options, "subtype=migfs");

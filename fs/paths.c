@@ -18,6 +18,7 @@ struct place {
     int fd;
     char path[PATH_MAX];
     char type[32];
+    bool is_mount; /* something is mounted at it, not above */
 };
 
 static int place_resolve(struct place *place)
@@ -53,7 +54,41 @@ static int mount_id_of(int fd, int *id)
     return error;
 }
 
-/* proc(5), mountinfo: "ID … - TYPE SOURCE OPTIONS"; blanks in paths are escaped. */
+/* proc(5), mountinfo: blanks, backslashes and line ends in a path stand as three octal digits. */
+static bool escaped_path_equals(const char *escaped, const char *path)
+{
+    while (*escaped && *path) {
+        unsigned octal = (unsigned char)*escaped;
+        size_t length = 1;
+
+        if (*escaped == '\\' && sscanf(escaped + 1, "%3o", &octal) == 1)
+            length = 4;
+        if ((char)octal != *path)
+            return false;
+        escaped += length;
+        path++;
+    }
+    return !*escaped && !*path;
+}
+
+/* proc(5), mountinfo: "ID PARENT DEVICE ROOT MOUNTPOINT … - TYPE SOURCE OPTIONS". */
+static bool place_parse(struct place *place, const char *line, int wanted)
+{
+    const char *type = strstr(line, " - ");
+    char *point = NULL;
+    int id;
+
+    if (!type || sscanf(line, "%d %*s %*s %*s %ms ", &id, &point) < 1)
+        return false;
+    if (id != wanted || !point || sscanf(type, " - %31s", place->type) != 1) {
+        free(point);
+        return false;
+    }
+    place->is_mount = escaped_path_equals(point, place->path);
+    free(point);
+    return true;
+}
+
 static int place_type(struct place *place)
 {
     char *line = NULL;
@@ -68,14 +103,8 @@ static int place_type(struct place *place)
     if (!file)
         return -errno;
     error = -ENOENT;
-    while (error && getline(&line, &size, file) >= 0) {
-        const char *type = strstr(line, " - ");
-        int id;
-
-        if (type && sscanf(line, "%d ", &id) == 1 && id == wanted &&
-            sscanf(type, " - %31s", place->type) == 1)
-            error = 0;
-    }
+    while (error && getline(&line, &size, file) >= 0)
+        error = place_parse(place, line, wanted) ? 0 : -ENOENT;
     free(line);
     fclose(file);
     return error;
@@ -129,6 +158,13 @@ static int places_judge(const struct place *source, const struct place *mountpoi
     if (type_is_migfs(mountpoint->type)) {
         log_error("MOUNTPOINT '%s' is busy: a migfs is mounted there; unmount it first",
                   mountpoint->given);
+        return -EBUSY;
+    }
+    /* An automounter's own mount is there to be covered. */
+    if (mountpoint->is_mount && strcmp(mountpoint->type, "autofs") != 0) {
+        log_error("MOUNTPOINT '%s' is busy: a %s is mounted there; unmount it first, or name "
+                  "another directory",
+                  mountpoint->given, mountpoint->type);
         return -EBUSY;
     }
     if (strcmp(source->path, mountpoint->path) == 0) {
