@@ -82,6 +82,21 @@ struct caller caller_begin_as(uid_t uid, gid_t gid)
     return assume_ids(uid, gid);
 }
 
+/* A daemon that is not root keeps its ids: it may not, and setfsuid(2) tells the present one. */
+struct caller_pause caller_pause_begin(void)
+{
+    const uid_t uid = (uid_t)setfsuid(0);
+    const gid_t gid = (gid_t)setfsgid(0);
+
+    return (struct caller_pause){.uid = uid, .gid = gid};
+}
+
+void caller_pause_end(struct caller_pause *pause)
+{
+    setfsgid(pause->gid);
+    setfsuid(pause->uid);
+}
+
 void caller_end(struct caller *caller)
 {
     if (!caller->assumed)

@@ -19,6 +19,19 @@ struct caller caller_begin(fuse_req_t req);
 /* For work that no request stands behind: an opener's ids, without supplementary groups. */
 struct caller caller_begin_as(uid_t uid, gid_t gid);
 
+/*
+ * What is the daemon's own to do in the midst of a caller's request (open_by_handle_at(2) takes a
+ * capability): the thread is the caller's again at the end of the scope.
+ */
+struct caller_pause {
+    uid_t uid;
+    gid_t gid;
+};
+struct caller_pause caller_pause_begin(void);
+void caller_pause_end(struct caller_pause *pause);
+
+#define _cleanup_pause_ __attribute__((cleanup(caller_pause_end)))
+
 /* The thread is the daemon's again. */
 void caller_end(struct caller *caller);
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "inode.h"
 
+#include "caller.h"
+
 #include <linux/magic.h>
 #include <xxhash.h>
 
@@ -153,6 +155,7 @@ static int open_identity(int mount_fd, const struct inode_identity *identity)
 {
     struct handle_buffer buffer = {
         .header = {.handle_bytes = identity->handle_bytes, .handle_type = identity->handle_type}};
+    _cleanup_pause_ struct caller_pause pause = caller_pause_begin();
     int fd;
 
     memcpy(buffer.bytes, identity->handle, identity->handle_bytes);
@@ -195,6 +198,7 @@ static bool handles_are_lasting(int fd)
 static int open_for_handles(int path_fd)
 {
     struct inode_identity identity = {0};
+    _cleanup_pause_ struct caller_pause pause = caller_pause_begin();
     int fd, again;
 
     if (!handles_are_lasting(path_fd))
