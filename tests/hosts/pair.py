@@ -7,6 +7,7 @@ nothing. A Vmm is a process that makes the system calls it is told to (vmm.c).
 import dataclasses
 import errno
 import os
+import select
 import subprocess
 import sys
 
@@ -62,6 +63,9 @@ class Vmm:
         testbed.check(word == "ok", f"the VMM ended at: {line}")
         return result.strip()
 
+    def answers_within(self, seconds):
+        return bool(select.select([self.process.stdout], [], [], seconds)[0])
+
     def ask(self, line):
         self.begin(line)
         return self.end()
@@ -115,6 +119,7 @@ class Host:
         self.bed = bed
         self.name = name
         self.store = store
+        self.stack = stack
         self.below = bed.mount_ctofs(store)
         environment = {"MIGFS_SKIP_STEP": stack.skip} if stack.skip else None
         if stack.kind == "migfs":
