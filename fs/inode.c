@@ -528,7 +528,7 @@ static struct inode *take_or_make(struct inode_table *table, const struct inode_
             insert(table, fresh, fd);
             inode = take_known(table, identity);
             fresh = NULL;
-            fd = -1;
+            fd = lru_evict(table); /* the inode has its own now, another may be one too many */
         }
         pthread_mutex_unlock(&table->lock);
         inode_free(fresh);
