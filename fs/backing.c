@@ -132,10 +132,17 @@ void backing_end_fresh(struct inode *inode)
         close(unused);
 }
 
-/* Where the store refuses O_DIRECT: drop what its client has of the range, and read. */
+/*
+ * Where the store refuses O_DIRECT: drop what its client has of the range, and read. Pages that are
+ * in it only in part would stay (posix_fadvise(2)), so it is widened to whole ones.
+ */
 static ssize_t read_dropped(const struct handle *handle, char *buffer, size_t size, off_t offset)
 {
-    const int error = posix_fadvise(handle->fd, offset, (off_t)size, POSIX_FADV_DONTNEED);
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    const size_t before = (size_t)offset % page;
+    const size_t wide = (before + size + page - 1) / page * page;
+    const int error = posix_fadvise(handle->fd, offset - (off_t)before, (off_t)wide,
+                                    POSIX_FADV_DONTNEED);
 
     if (error != 0)
         return -error;
