@@ -74,6 +74,7 @@ struct inode {
     int writeback_error; /* of a page that the kernel wrote back: 0 or a negative errno */
     unsigned open_handles;
     unsigned writable_handles;
+    uint64_t opens; /* ever */
     struct handle *handles; /* open ones */
     int direct_fd;          /* read-only O_DIRECT description, or -1 */
     unsigned direct_readers;

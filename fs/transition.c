@@ -357,6 +357,20 @@ static void report(struct context *context, struct transition *transition)
     events_publish(context, inode);
 }
 
+/*
+ * `released` lasts until the handles that are open now are closed, whoever opens it later. The
+ * kernel tells of a close long after it: who opened the file since its FLUSH came later, too.
+ */
+static void mark_released(struct inode *inode, const struct handle *closing)
+{
+    pthread_mutex_lock(&inode->mutex);
+    const bool released = owner_state(&inode->owner) == OWNER_RELEASED;
+    const uint64_t last = closing ? closing->opens_at_flush : inode->opens;
+    for (struct handle *handle = inode->handles; handle && released; handle = handle->next)
+        handle->was_released = handle->was_released || handle->open_number <= last;
+    pthread_mutex_unlock(&inode->mutex);
+}
+
 static void finish(struct context *context, struct transition *transition, int error)
 {
     if (transition->answer)
@@ -423,6 +437,8 @@ static void go_on(struct context *context, struct transition *transition, enum h
         return;
     if (transition->handoff.plan.kind == HANDOFF_ACQUIRE && transition->handoff.answer == 0)
         backing_end_fresh(inode);
+    if (transition->handoff.plan.kind == HANDOFF_RELEASE)
+        mark_released(inode, transition->closing);
     report(context, transition);
     finish(context, transition, transition->handoff.answer);
 }
@@ -571,6 +587,32 @@ static void last_close(struct context *context, struct inode *inode)
     pthread_mutex_unlock(&inode->mutex);
 }
 
+/* A handle opened after a release may be older than the close that ends it: RELEASE is late. */
+static void end_released(struct inode *inode)
+{
+    const struct handle *handle;
+
+    pthread_mutex_lock(&inode->mutex);
+    handle = inode->handles;
+    while (handle && !handle->was_released)
+        handle = handle->next;
+    if (!handle && owner_state(&inode->owner) == OWNER_RELEASED)
+        owner_last_close(&inode->owner);
+    pthread_mutex_unlock(&inode->mutex);
+}
+
+/* The handle, and with the last one all that the inode had of being open. In its turn. */
+static void close_handle(struct context *context, struct inode *inode, struct handle *handle)
+{
+    const bool is_last = is_last_handle(inode);
+
+    handle_close(context, handle);
+    if (is_last)
+        last_close(context, inode);
+    else
+        end_released(inode);
+}
+
 /* Nobody waits where an open could not be told to the kernel. */
 static void reply(fuse_req_t req, int error)
 {
@@ -588,19 +630,16 @@ static void submit_close(struct context *context, struct handle *handle, fuse_re
 static void closed(struct context *context, struct transition *transition, int error)
 {
     struct inode *inode = transition->job.inode;
-    const bool is_last = is_last_handle(inode);
 
     if (error != 0)
         log_error("the locks of a closed file of inode %ju could not be given back: %s",
                   (uintmax_t)inode->identity.ino, strerror(-error));
-    if (is_last && inode->acquired_by_ioctl) {
+    if (inode->acquired_by_ioctl && is_last_handle(inode)) {
         submit_close(context, transition->closing,
                      pool_take_request(context->pool, &transition->job), LOCK_GIVE_DAEMON);
         return;
     }
-    handle_close(context, transition->closing);
-    if (is_last)
-        last_close(context, inode);
+    close_handle(context, inode, transition->closing);
     pool_reply(context->pool, &transition->job, 0);
 }
 
@@ -637,10 +676,7 @@ void transition_close(struct context *context, struct handle *handle, fuse_req_t
         return;
     }
     inode_ref(context->inodes, inode);
-    const bool is_last = is_last_handle(inode);
-    handle_close(context, handle);
-    if (is_last)
-        last_close(context, inode);
+    close_handle(context, inode, handle);
     pool_end(context->pool, inode);
     inode_unref(context->inodes, inode);
     reply(req, 0);
@@ -663,6 +699,9 @@ void transition_flush(struct context *context, struct handle *handle, uint64_t o
     };
     struct transition *transition;
 
+    pthread_mutex_lock(&inode->mutex);
+    handle->opens_at_flush = inode->opens;
+    pthread_mutex_unlock(&inode->mutex);
     if (!lock_owner_holds(context, inode, owner) && pool_try_begin(context->pool, inode)) {
         pool_end(context->pool, inode);
         fuse_reply_err(req, -close_error);
