@@ -94,7 +94,7 @@ struct inode {
     /* pool.mutex: one FIFO for lock, test, flush and release */
     struct job *jobs_first, *jobs_last;
     bool job_runs;
-    bool job_holds; /* it waits to go on, and nobody else may */
+    struct job *job_held; /* the one that runs is to go on later, and no other before */
     struct inode *next_ready;
 };
 

@@ -120,14 +120,18 @@ static struct job *dequeue(struct pool *pool)
     if (!inode->jobs_first)
         inode->jobs_last = NULL;
     inode->job_runs = true;
-    inode->job_holds = false;
     return job;
 }
 
 static void leave(struct pool *pool, struct inode *inode)
 {
-    if (inode->job_holds)
-        return; /* it goes on when it is due */
+    struct job *held = inode->job_held;
+
+    inode->job_held = NULL;
+    if (held) {
+        enqueue_at(pool, held, held->due_ns); /* only now: until here its thread was in it */
+        return;
+    }
     inode->job_runs = false;
     if (inode->jobs_first)
         make_ready(pool, inode);
@@ -187,8 +191,8 @@ void pool_hold(struct pool *pool, struct job *job, unsigned delay_ms)
 {
     pthread_mutex_lock(&pool->mutex);
     job->holds = true;
-    job->inode->job_holds = true;
-    enqueue_at(pool, job, in_ms(delay_ms));
+    job->due_ns = in_ms(delay_ms);
+    job->inode->job_held = job;
     pthread_mutex_unlock(&pool->mutex);
 }
 
