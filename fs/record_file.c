@@ -382,8 +382,8 @@ static void record_handle_put(struct inode *inode, struct record_handle *record)
 }
 
 /*
- * The inode's, opened at need and kept; another thread may have been faster. To be put back by
- * record_handle_put.
+ * The inode's, opened at need and kept while the inode is open; another thread may have been
+ * faster. To be put back by record_handle_put.
  */
 static int record_handle_of(struct context *context, struct inode *inode, int flags,
                             struct record_handle **result)
@@ -401,16 +401,18 @@ static int record_handle_of(struct context *context, struct inode *inode, int fl
     error = record_handle_open(context, inode, flags, &opened);
     if (error != 0)
         return error;
+    opened->references = 1; /* the caller's */
+    *result = opened;
     pthread_mutex_lock(&inode->mutex);
-    if (!inode->record) {
+    if (inode->record)
+        *result = inode->record;
+    else if (inode->open_handles > 0) /* else no last close would end the keeping */
         inode->record = opened;
-        opened->references = 1;
-        opened = NULL;
-    }
-    *result = inode->record;
-    (*result)->references++;
+    if (inode->record)
+        inode->record->references++;
     pthread_mutex_unlock(&inode->mutex);
-    record_handle_free(opened);
+    if (*result != opened)
+        record_handle_free(opened);
     return 0;
 }
 
