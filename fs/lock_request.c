@@ -162,6 +162,10 @@ static void run_question(struct context *context, struct job *job)
     struct flock lock = {.l_type = F_UNLCK};
     int error = 0;
 
+    if (pool_expired(context->pool, job)) {
+        answer(context, question, -ETIMEDOUT, NULL); /* who may have closed the handle since */
+        return;
+    }
     if (question->retries_left > 0 &&
         lock_holder_is_closing(context, job->inode, &question->change)) {
         question->retries_left--;

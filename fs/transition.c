@@ -472,6 +472,8 @@ static void run(struct context *context, struct job *job)
     end_wait(context, transition);
     bound_answer(context, transition);
     error = transition->wait_error;
+    if (error == 0 && !transition->lock_is_held && pool_expired(context->pool, job))
+        error = -ETIMEDOUT; /* its caller knows, and may have closed the handle since */
     if (error != 0)
         lock_description_drop(context, job->inode, transition->change.range.owner);
     else
