@@ -375,13 +375,20 @@ static int take_range(struct context *context, struct inode *inode, struct lock_
 static const uint64_t daemon_bytes[] = {QEMU_BYTE_USES, QEMU_BYTE_USES_WRITE,
                                         QEMU_BYTE_UNSHARED_WRITE};
 
+static void set_acquired_by_ioctl(struct inode *inode, bool acquired)
+{
+    pthread_mutex_lock(&inode->mutex);
+    inode->acquired_by_ioctl = acquired;
+    pthread_mutex_unlock(&inode->mutex);
+}
+
 static int give_daemon(struct context *context, struct inode *inode)
 {
     pthread_mutex_lock(&context->locks->mutex);
     range_clear_owner(&inode->ranges, LOCK_OWNER_DAEMON);
     pthread_mutex_unlock(&context->locks->mutex);
     lock_description_drop(context, inode, LOCK_OWNER_DAEMON); /* its close unlocks */
-    inode->acquired_by_ioctl = false;
+    set_acquired_by_ioctl(inode, false);
     return 0;
 }
 
@@ -398,7 +405,7 @@ static int take_daemon(struct context *context, struct inode *inode, struct lock
             return error;
         }
     }
-    inode->acquired_by_ioctl = true;
+    set_acquired_by_ioctl(inode, true);
     return 0;
 }
 
@@ -626,6 +633,9 @@ bool lock_handle_writes(struct context *context, struct inode *inode, const stru
 {
     bool writes = false;
 
+    pthread_mutex_lock(&inode->mutex);
+    const bool recognised = inode->recognised;
+    pthread_mutex_unlock(&inode->mutex);
     pthread_mutex_lock(&context->locks->mutex);
     const struct profile_locks locks = {.ranges = &inode->ranges, .flocks = &inode->flocks};
     for (size_t i = 0; i < inode->ranges.count && !writes; i++) {
@@ -633,7 +643,7 @@ bool lock_handle_writes(struct context *context, struct inode *inode, const stru
 
         writes =
             range->handle == handle->number &&
-            profile_owner_writes(context->options.profile, &locks, inode->recognised, range->owner);
+            profile_owner_writes(context->options.profile, &locks, recognised, range->owner);
     }
     writes = writes || (context->options.profile == PROFILE_FLOCK &&
                         any_through(&inode->flocks, handle->number));
