@@ -1,0 +1,47 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""All files are handed over at once, by two mounts, and nothing hangs or is stale.
+
+acquires.py [--rounds N] [--files N]
+"""
+
+import argparse
+
+from load import check_descriptors, descriptors, is_sanitized, run_watched
+from testbed import Testbed, binary, main, require_fuse, require_root
+
+BLOCKS = 64
+
+
+def hand_over(bed, hosts, options, files, rounds):
+    deadline_ms = 20000  # of one hand-over: the machine is slow, and time is not what is tested
+    mounts = [bed.mount_migfs(host, options=f"deadline={deadline_ms},{options}") for host in hosts]
+    before = [descriptors(mount) for mount in mounts]
+    run_watched(bed, [binary("acquires"), mounts[0].path, mounts[1].path, files, BLOCKS, rounds],
+                100)
+    for mount, names in zip(mounts, before):
+        check_descriptors(mount, names)
+    for mount in mounts:
+        mount.umount()
+
+
+def test():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=4 if is_sanitized() else 8)
+    parser.add_argument("--files", type=int, default=64)
+    arguments = parser.parse_args()
+    require_root()
+    require_fuse()
+    with Testbed("acquires", deadline_s=120 + 30 * arguments.rounds) as bed:
+        disk = bed.directory("disk")
+        for options in ("workers=2", "workers=32"):
+            print(f"on a disk, {options}:", flush=True)
+            hand_over(bed, [disk, disk], options, arguments.files, arguments.rounds)
+        store = bed.directory("store")
+        hosts = [bed.mount_ctofs(store).path for _ in range(2)]
+        for options in ("workers=2", "workers=32"):
+            print(f"on a close-to-open store, {options}:", flush=True)
+            hand_over(bed, hosts, options, arguments.files, arguments.rounds)
+
+
+main(test)
