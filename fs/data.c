@@ -360,6 +360,24 @@ static ssize_t write_below(const struct handle *handle, const char *bytes, size_
 }
 
 /*
+ * A page of a mapping comes without regard to its handle's flags: O_APPEND would put it at the end
+ * of the file, O_DIRECT refuse the last one.
+ */
+static ssize_t write_page(const struct handle *handle, const char *bytes, size_t size, off_t offset)
+{
+    int fd;
+
+    if (!(handle->flags & (O_APPEND | O_DIRECT)))
+        return write_below(handle, bytes, size, offset);
+    fd = backing_reopen(handle, O_WRONLY);
+    if (fd < 0)
+        return fd;
+    const ssize_t written = pwrite(fd, bytes, size, offset);
+    const ssize_t count = written >= 0 ? written : -errno;
+    return close(fd) == 0 || count < 0 ? count : -errno;
+}
+
+/*
  * Set-id bits go when another user writes: the thread takes the writer's ids, and with them loses
  * the capability that keeps the bits. Pages that the kernel writes back later have no writer.
  */
@@ -371,7 +389,9 @@ static ssize_t write_as(fuse_req_t req, const struct handle *handle, const char 
     pthread_mutex_lock(&inode->mutex);
     const bool may_have_setid = inode->may_have_setid;
     pthread_mutex_unlock(&inode->mutex);
-    if (!may_have_setid || is_writeback || caller_is_root(req))
+    if (is_writeback)
+        return write_page(handle, bytes, size, offset);
+    if (!may_have_setid || caller_is_root(req))
         return write_below(handle, bytes, size, offset);
 
     _cleanup_caller_ struct caller caller = caller_begin(req);
