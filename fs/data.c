@@ -53,19 +53,22 @@ static bool asks_server(struct inode *inode)
 
 /*
  * What the kernel may keep of this open. While owner its pages stay whatever is opened (fact 13);
- * what is read of a file that another host writes shall not stay at all.
+ * what is read of a file that another host writes shall not stay at all. What is appended lands at
+ * the end that the server knows, and the kernel would keep it at the end that this host knows.
  */
 static void set_open_flags(struct context *context, struct inode *inode, struct fuse_file_info *fi)
 {
     const bool direct = (fi->flags & O_DIRECT) != 0;
     const bool read_only = (fi->flags & O_ACCMODE) == O_RDONLY;
+    const bool appends = (fi->flags & O_APPEND) != 0 && !read_only;
 
     pthread_mutex_lock(&inode->mutex);
     const bool may_cache = owner_may_cache(&inode->owner);
     const bool asks = owner_asks_server(&inode->owner);
     pthread_mutex_unlock(&inode->mutex);
     fi->keep_cache = may_cache;
-    fi->direct_io = direct || (asks && read_only && context->options.standby == STANDBY_DIRECT);
+    fi->direct_io = direct || (appends && !may_cache) ||
+                    (asks && read_only && context->options.standby == STANDBY_DIRECT);
     fi->parallel_direct_writes = direct;
 }
 
