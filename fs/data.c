@@ -103,6 +103,28 @@ static int flags_below(int flags)
     return (flags & ~(O_CREAT | O_EXCL | O_NOCTTY | O_NOFOLLOW)) | O_CLOEXEC;
 }
 
+/*
+ * linux/fs.h, __FMODE_EXEC: the open is execve(2)'s. Without default_permissions the kernel looks
+ * only whether anybody may execute the file (linux/fs/fuse/dir.c, fuse_permission).
+ */
+#define OPEN_TO_EXECUTE 0x20
+
+/* The right to execute is what counts, not that to read: only the kernel reads by this open. */
+static int open_to_execute(const char *path, int flags)
+{
+    int fd;
+
+    if (faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) != 0)
+        return -errno;
+    fd = open(path, flags);
+    if (fd < 0 && errno == EACCES) {
+        _cleanup_pause_ struct caller_pause pause = caller_pause_begin();
+
+        fd = open(path, flags);
+    }
+    return fd >= 0 ? fd : -errno;
+}
+
 static int open_below(fuse_req_t req, struct inode *inode, int flags)
 {
     _cleanup_pin_ struct inode_pin pin = inode_pin_scoped(context_of(req)->inodes, inode);
@@ -110,7 +132,10 @@ static int open_below(fuse_req_t req, struct inode *inode, int flags)
 
     if (pin.fd < 0 || caller.error != 0)
         return pin.fd < 0 ? pin.fd : caller.error;
-    const int fd = open(inode_proc_path(pin.fd).text, flags_below(flags));
+    const struct proc_path path = inode_proc_path(pin.fd);
+    if (flags & OPEN_TO_EXECUTE)
+        return open_to_execute(path.text, flags_below(flags));
+    const int fd = open(path.text, flags_below(flags));
     return fd >= 0 ? fd : -errno;
 }
 
