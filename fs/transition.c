@@ -300,8 +300,9 @@ static int prepare(struct context *context, struct transition *transition)
     struct inode *inode = transition->job.inode;
 
     if (takes(&transition->change)) {
-        transition->change.handle =
-            transition->change.handle ? transition->change.handle : any_handle(inode);
+        /* The daemon's own locks go by anybody's handle, which may be closed between two tries. */
+        if (transition->change.action == LOCK_TAKE_DAEMON)
+            transition->change.handle = any_handle(inode);
         if (!transition->change.handle)
             return -ENOENT;
         if (record_look(context, inode))
