@@ -170,7 +170,7 @@ def run():
     wanted = [argument for argument in sys.argv[1:] if not argument.startswith("--")]
     testbed.require_root()
     testbed.require_fuse()
-    with Testbed("posix", deadline_s=300 if huge else 150) as bed:
+    with Testbed("posix", deadline_s=300 if huge else 240) as bed:
         program = bed.install("posix")
         listed = bed.run([program, "--list"]).stdout.split()
         cases = [case for case in listed
