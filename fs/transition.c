@@ -415,6 +415,20 @@ static bool test_goes_on(const struct transition *transition)
     return waits && (double)(pool_now_ns() - transition->started_ns) < most_ns;
 }
 
+/* Of what goes wrong where no caller is told: at a close, a kill. */
+static void say_unheard(const struct transition *transition, enum handoff_step step, int error)
+{
+    const enum handoff_kind kind = transition->handoff.plan.kind;
+    const bool loses =
+        step == HANDOFF_STEP_FLUSH || step == HANDOFF_STEP_DRAIN || step == HANDOFF_STEP_SYNC;
+
+    if (error != 0 && loses && !transition->has_caller && kind != HANDOFF_UNLOCK)
+        log_error("inode %ju was closed, and what was written to it may be lost: %s at %s; its "
+                  "record stays as it was",
+                  (uintmax_t)transition->job.inode->identity.ino, strerror(-error),
+                  handoff_step_name(step));
+}
+
 /* From the step that is due, until all are done or the job waits. */
 static void go_on(struct context *context, struct transition *transition, enum handoff_step step)
 {
@@ -429,6 +443,7 @@ static void go_on(struct context *context, struct transition *transition, enum h
             pool_hold(context->pool, &transition->job, TEST_AGAIN_MS);
             return;
         }
+        say_unheard(transition, step, outcome.error);
         outcome.expired = pool_expired(context->pool, &transition->job);
         pthread_mutex_lock(&inode->mutex);
         step = handoff_next(&transition->handoff, &inode->owner, &outcome);
