@@ -65,6 +65,7 @@ struct inode {
     enum claim claim;
     bool recognised;        /* profile_claim's memory */
     bool acquired_by_ioctl; /* the daemon's own locks stand behind the claim */
+    uint64_t acquired_through; /* the handle of who asked for that; 0: of no file of its own */
     bool distrusts_below;   /* pages stayed below at the last drop: read past them */
     bool may_have_setid;    /* set-id bits were seen at the last look */
     bool below_has_record;  /* a record of it exists, as far as the last listing says */
@@ -85,6 +86,7 @@ struct inode {
     uint64_t bytes_read, bytes_written;
     struct handoff_report last_handoff;
     struct record_handle *record; /* kept open while the image is */
+    bool record_was_odd;          /* and it was said */
 
     /* lock_table.mutex */
     struct range_table ranges;

@@ -17,6 +17,7 @@
 struct handoff_call {
     fuse_req_t req;
     bool is_acquire;
+    uint64_t handle; /* the caller's, of a file; 0 of a directory */
     pthread_mutex_t mutex;
     size_t pending;
     struct migfs_handoff result;
@@ -65,8 +66,8 @@ static void call_file(struct context *context, struct handoff_call *call, struct
     call->pending++;
     pthread_mutex_unlock(&call->mutex);
     if (call->is_acquire)
-        transition_acquire(context, inode, (uint32_t)fuse_req_ctx(call->req)->pid, deadline_ms,
-                           file_done, call);
+        transition_acquire(context, inode, call->handle, (uint32_t)fuse_req_ctx(call->req)->pid,
+                           deadline_ms, file_done, call);
     else
         transition_release(context, inode, deadline_ms, file_done, call);
 }
@@ -120,6 +121,7 @@ static int handoff_serve(struct context *context, fuse_req_t req, struct inode *
     }
     *call = (struct handoff_call){.req = req,
                                   .is_acquire = is_acquire,
+                                  .handle = S_ISDIR(inode->type) ? 0 : fi->fh,
                                   .pending = 1, /* this function's own */
                                   .result.version = MIGFS_IOC_VERSION};
     pthread_mutex_init(&call->mutex, NULL);

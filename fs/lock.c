@@ -375,10 +375,11 @@ static int take_range(struct context *context, struct inode *inode, struct lock_
 static const uint64_t daemon_bytes[] = {QEMU_BYTE_USES, QEMU_BYTE_USES_WRITE,
                                         QEMU_BYTE_UNSHARED_WRITE};
 
-static void set_acquired_by_ioctl(struct inode *inode, bool acquired)
+static void set_acquired_by_ioctl(struct inode *inode, bool acquired, uint64_t through)
 {
     pthread_mutex_lock(&inode->mutex);
     inode->acquired_by_ioctl = acquired;
+    inode->acquired_through = through;
     pthread_mutex_unlock(&inode->mutex);
 }
 
@@ -388,7 +389,7 @@ static int give_daemon(struct context *context, struct inode *inode)
     range_clear_owner(&inode->ranges, LOCK_OWNER_DAEMON);
     pthread_mutex_unlock(&context->locks->mutex);
     lock_description_drop(context, inode, LOCK_OWNER_DAEMON); /* its close unlocks */
-    set_acquired_by_ioctl(inode, false);
+    set_acquired_by_ioctl(inode, false, 0);
     return 0;
 }
 
@@ -405,7 +406,7 @@ static int take_daemon(struct context *context, struct inode *inode, struct lock
             return error;
         }
     }
-    set_acquired_by_ioctl(inode, true);
+    set_acquired_by_ioctl(inode, true, change->acquirer);
     return 0;
 }
 

@@ -550,11 +550,12 @@ static void submit_for_ioctl(struct context *context, struct inode *inode,
     transition_submit(context, transition, deadline_ms);
 }
 
-void transition_acquire(struct context *context, struct inode *inode, uint32_t pid,
-                        unsigned deadline_ms, job_done done, void *data)
+void transition_acquire(struct context *context, struct inode *inode, uint64_t acquirer,
+                        uint32_t pid, unsigned deadline_ms, job_done done, void *data)
 {
     const struct lock_change change = {
         .action = LOCK_TAKE_DAEMON,
+        .acquirer = acquirer,
         .range = {.type = RANGE_READ, .owner = LOCK_OWNER_DAEMON, .pid = pid},
     };
 
@@ -641,6 +642,19 @@ static void reply(fuse_req_t req, int error)
 static void submit_close(struct context *context, struct handle *handle, fuse_req_t req,
                          enum lock_action action);
 
+/* Whether the handle that closes is the last but the one through which the ioctl was called. */
+static bool is_last_user(struct inode *inode, const struct handle *closing)
+{
+    const struct handle *handle;
+
+    pthread_mutex_lock(&inode->mutex);
+    handle = inode->handles;
+    while (handle && (handle == closing || handle->number == inode->acquired_through))
+        handle = handle->next;
+    pthread_mutex_unlock(&inode->mutex);
+    return !handle;
+}
+
 /*
  * The daemon's own locks stay for as long as anybody has the file open: they go before the last
  * handle does, since a hand-over needs one.
@@ -652,7 +666,7 @@ static void closed(struct context *context, struct transition *transition, int e
     if (error != 0)
         log_error("the locks of a closed file of inode %ju could not be given back: %s",
                   (uintmax_t)inode->identity.ino, strerror(-error));
-    if (inode->acquired_by_ioctl && is_last_handle(inode)) {
+    if (inode->acquired_by_ioctl && is_last_user(inode, transition->closing)) {
         submit_close(context, transition->closing,
                      pool_take_request(context->pool, &transition->job), LOCK_GIVE_DAEMON);
         return;

@@ -48,10 +48,11 @@ void transition_submit(struct context *context, struct transition *transition,
  * The hand-over ioctl: acquire or release one inode, of which the caller keeps a reference until
  * `done`. That is told once, on a pool thread or that of time, or at once with an error: -ENOENT,
  * nobody has it open; -ENOMEM. -ETIMEDOUT: another host is owner and stayed so until the deadline,
- * or the store was stuck.
+ * or the store was stuck. `acquirer`: the caller's handle of the inode, which does not keep it
+ * acquired; 0: none.
  */
-void transition_acquire(struct context *context, struct inode *inode, uint32_t pid,
-                        unsigned deadline_ms, job_done done, void *data);
+void transition_acquire(struct context *context, struct inode *inode, uint64_t acquirer,
+                        uint32_t pid, unsigned deadline_ms, job_done done, void *data);
 void transition_release(struct context *context, struct inode *inode, unsigned deadline_ms,
                         job_done done, void *data);
 
