@@ -49,7 +49,6 @@ struct record_handle {
     unsigned slot; /* that counts */
     bool has_slot;
     bool is_future;        /* somebody newer keeps it: never written */
-    bool was_said;         /* an oddity */
     pthread_mutex_t mutex; /* also across a read or write of it */
 };
 
@@ -441,15 +440,22 @@ static ssize_t read_fresh(const struct record_handle *record, uint8_t *bytes)
     return count >= 0 ? count : -errno;
 }
 
-static void say_once(struct record_handle *record, const struct context *context,
-                     const struct inode *inode, const char *what)
+static bool set_odd(struct inode *inode, bool odd)
 {
-    if (!record->was_said)
+    pthread_mutex_lock(&inode->mutex);
+    const bool was_odd = inode->record_was_odd;
+    inode->record_was_odd = odd;
+    pthread_mutex_unlock(&inode->mutex);
+    return was_odd;
+}
+
+static void say_once(const struct context *context, struct inode *inode, const char *what)
+{
+    if (!set_odd(inode, true))
         log_warning("the record %s/%s/%jx is %s: the hand-over goes on without it%s",
                     context->options.source, NAMES_RECORD_DIRECTORY, (uintmax_t)inode->identity.ino,
                     what,
                     context->options.record == RECORD_REQUIRE ? " (record=require: refused)" : "");
-    record->was_said = true;
 }
 
 /* What the record says is told to the owner state; true when that changed it. */
@@ -482,12 +488,13 @@ static int judge(struct context *context, struct inode *inode, struct record_han
     handle->is_future = verdict == RECORD_FUTURE;
     if (verdict == RECORD_VALID) {
         handle->sequence = record.sequence;
+        (void)set_odd(inode, false); /* what it was does not matter here */
         tell_owner(context, inode, &record);
         return 0;
     }
     tell_owner_of_none(inode);
     if (verdict != RECORD_MISSING)
-        say_once(handle, context, inode, record_verdict_name(verdict));
+        say_once(context, inode, record_verdict_name(verdict));
     return verdict == RECORD_MISSING ? 0 : -EIO;
 }
 
@@ -504,7 +511,7 @@ static int read_and_judge(struct context *context, struct inode *inode,
     size = read_fresh(handle, bytes);
     error = size < 0 ? (int)size : judge(context, inode, handle, bytes, (size_t)size);
     if (size < 0)
-        say_once(handle, context, inode, strerror((int)-size));
+        say_once(context, inode, strerror((int)-size));
     pthread_mutex_unlock(&handle->mutex);
     free(bytes);
     return error;
