@@ -412,7 +412,8 @@ enum handoff_step handoff_next(struct handoff *handoff, struct owner *owner,
 
 bool handoff_test_waits(const struct handoff *handoff, const struct owner *owner)
 {
-    return handoff->plan.has_caller && !owner->contested;
+    /* Who locks byte by byte waits once; each call of the ioctl is a new question. */
+    return handoff->plan.has_caller && (handoff->plan.conflict_is_error || !owner->contested);
 }
 
 const char *handoff_step_name(enum handoff_step step)
