@@ -155,8 +155,7 @@ static int do_write(struct command *command)
 
     if (error == 0) {
         memset(bytes, command->words[4][0], length);
-        const ssize_t count =
-            pwrite(command->slot->fd, bytes, length, (off_t)number(command, 2));
+        const ssize_t count = pwrite(command->slot->fd, bytes, length, (off_t)number(command, 2));
 
         error = count < 0 ? errno : (size_t)count < length ? ENOSPC : 0;
     }
@@ -216,8 +215,7 @@ static int do_copy(struct command *command)
 static int do_map(struct command *command)
 {
     const size_t length = (size_t)number(command, 2);
-    void *map =
-        mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, command->slot->fd, 0);
+    void *map = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, command->slot->fd, 0);
 
     if (map == MAP_FAILED)
         return errno;
@@ -269,8 +267,8 @@ static int do_cached(struct command *command)
     void *map =
         mmap(NULL, (size_t)attributes.st_size, PROT_READ, MAP_PRIVATE, command->slot->fd, 0);
     unsigned char *present = calloc(pages, 1);
-    int error = map == MAP_FAILED || !present ? ENOMEM
-                                              : failed(mincore(map, pages * ALIGNMENT, present));
+    int error =
+        map == MAP_FAILED || !present ? ENOMEM : failed(mincore(map, pages * ALIGNMENT, present));
 
     for (size_t i = 0; i < pages && error == 0; i++)
         counts[0] += present[i] & 1;
@@ -287,7 +285,9 @@ static struct flock flock_of(const struct command *command)
     const size_t at = type[0] == 'r' || type[0] == 'w' || type[0] == 'u' ? 3 : 2;
 
     return (struct flock){
-        .l_type = at == 2 || type[0] == 'u' ? F_UNLCK : type[0] == 'w' ? F_WRLCK : F_RDLCK,
+        .l_type = at == 2 || type[0] == 'u' ? F_UNLCK
+                  : type[0] == 'w'          ? F_WRLCK
+                                            : F_RDLCK,
         .l_whence = SEEK_SET,
         .l_start = (off_t)number(command, at),
         .l_len = (off_t)number(command, at + 1),
@@ -326,8 +326,7 @@ static int do_getlk(struct command *command)
         strcpy(command->answer, "free");
     else
         snprintf(command->answer, sizeof(command->answer), "%c %jd %jd",
-                 lock.l_type == F_WRLCK ? 'w' : 'r', (intmax_t)lock.l_start,
-                 (intmax_t)lock.l_len);
+                 lock.l_type == F_WRLCK ? 'w' : 'r', (intmax_t)lock.l_start, (intmax_t)lock.l_len);
     return 0;
 }
 
