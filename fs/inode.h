@@ -63,19 +63,19 @@ struct inode {
     pthread_cond_t drained; /* writes_under_way came to 0 */
     struct owner owner;
     enum claim claim;
-    bool recognised;        /* profile_claim's memory */
-    bool acquired_by_ioctl; /* the daemon's own locks stand behind the claim */
+    bool recognised;           /* profile_claim's memory */
+    bool acquired_by_ioctl;    /* the daemon's own locks stand behind the claim */
     uint64_t acquired_through; /* the handle of who asked for that; 0: of no file of its own */
-    bool distrusts_below;   /* pages stayed below at the last drop: read past them */
-    bool may_have_setid;    /* set-id bits were seen at the last look */
-    bool below_has_record;  /* a record of it exists, as far as the last listing says */
-    bool drop_is_due;       /* a coalesced drop is on its way */
-    bool look_is_due;       /* and a look at its record */
+    bool distrusts_below;      /* pages stayed below at the last drop: read past them */
+    bool may_have_setid;       /* set-id bits were seen at the last look */
+    bool below_has_record;     /* a record of it exists, as far as the last listing says */
+    bool drop_is_due;          /* a coalesced drop is on its way */
+    bool look_is_due;          /* and a look at its record */
     unsigned writes_under_way;
     int writeback_error; /* of a page that the kernel wrote back: 0 or a negative errno */
     unsigned open_handles;
     unsigned writable_handles;
-    uint64_t opens; /* ever */
+    uint64_t opens;         /* ever */
     struct handle *handles; /* open ones */
     int direct_fd;          /* read-only O_DIRECT description, or -1 */
     unsigned direct_readers;

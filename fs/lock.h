@@ -50,8 +50,8 @@ struct lock_change {
     enum lock_action action;
     bool is_flock;
     struct range range;
-    struct handle *handle;          /* LOCK_TAKE*: a handle of the inode to open descriptions by */
-    uint64_t acquirer; /* LOCK_TAKE_DAEMON: the handle of who asks; 0: of no file of its own */
+    struct handle *handle; /* LOCK_TAKE*: a handle of the inode to open descriptions by */
+    uint64_t acquirer;     /* LOCK_TAKE_DAEMON: the handle of who asks; 0: of no file of its own */
     struct range_table undo_ranges; /* filled by lock_take, freed by lock_change_deinit */
 };
 void lock_change_deinit(struct lock_change *change);
