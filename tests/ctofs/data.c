@@ -88,9 +88,9 @@ static void *waiting_open_run(void *argument)
     const struct timespec until = in_ms(RELEASE_WAIT_MS);
 
     pthread_mutex_lock(&inode->lock);
-    while (inode->open_count > 0 && handle_all_closing(inode))
+    while (handle_all_closing(inode))
         if (pthread_cond_timedwait(&inode->released, &inode->lock, &until) == ETIMEDOUT)
-            break;
+            handle_none_closing(inode);
     pthread_mutex_unlock(&inode->lock);
     reply_open(open->req, open_now(open->req, inode, &open->fi), &open->fi);
     inode_put(inode);
@@ -105,10 +105,10 @@ static void *waiting_open_run(void *argument)
 static bool open_waits(fuse_req_t req, struct inode *inode, const struct fuse_file_info *fi)
 {
     pthread_mutex_lock(&inode->lock);
-    const bool closing = inode->open_count > 0 && handle_all_closing(inode);
+    const bool waits = handle_all_closing(inode) && handle_would_drop(inode);
 
     pthread_mutex_unlock(&inode->lock);
-    if (!closing)
+    if (!waits)
         return false;
     struct waiting_open *open = malloc(sizeof(*open));
 

@@ -73,7 +73,21 @@ bool handle_all_closing(const struct inode *inode)
     for (const struct handle *handle = inode->handles; handle; handle = handle->next)
         if (!handle->closing)
             return false;
-    return true;
+    return inode->handles != NULL;
+}
+
+void handle_none_closing(struct inode *inode)
+{
+    for (struct handle *handle = inode->handles; handle; handle = handle->next)
+        handle->closing = false;
+}
+
+bool handle_would_drop(const struct inode *inode)
+{
+    struct stat now;
+
+    return inode->version_known && fstatat(inode->path_fd, "", &now, AT_EMPTY_PATH) == 0 &&
+           is_changed(&now, &inode->version);
 }
 
 void handle_release(struct mount *mount, struct handle *handle)

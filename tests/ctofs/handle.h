@@ -22,8 +22,15 @@ static inline struct handle *handle_of(const struct fuse_file_info *fi)
 /* Flags that the descriptor below gets: what the kernel does above is not done twice. */
 int handle_flags(int flags);
 
-/* With the inode's lock held: does each handle look as if its release were on the way? */
+/* With the inode's lock held: is it open, and does each handle look as if its release were on the
+ * way? */
 bool handle_all_closing(const struct inode *inode);
+
+/* With the inode's lock held: they were not; a descriptor was only duplicated and closed. */
+void handle_none_closing(struct inode *inode);
+
+/* With the inode's lock held: would a first open now find the file changed? */
+bool handle_would_drop(const struct inode *inode);
 
 void handle_release(struct mount *mount, struct handle *handle);
 

@@ -404,6 +404,46 @@ static int lock_wait(struct request *request)
     return err;
 }
 
+/* With the inode's lock held: a range of another owner on this host that stands against the lock.
+ */
+static const struct held *conflict_here(const struct inode *inode, uint64_t id,
+                                        const struct flock *lock, const struct lock_owner **holder)
+{
+    for (const struct lock_owner *owner = inode->lock_owners; owner; owner = owner->next)
+        for (size_t i = 0; owner->id != id && i < owner->count; i++) {
+            const struct held *held = &owner->held[i];
+
+            if (held->end < lock->l_start || held->start > range_end(lock))
+                continue;
+            if (held->type == F_RDLCK && lock->l_type == F_RDLCK)
+                continue;
+            *holder = owner;
+            return held;
+        }
+    return NULL;
+}
+
+/* Is the conflict with somebody on this host who is surely there? Then it is told at once. */
+static bool conflict_stays(const struct request *request)
+{
+    const struct lock_owner *holder = NULL;
+    bool stays = false;
+
+    pthread_mutex_lock(&request->inode->lock);
+    if (request->flock_operation) {
+        for (holder = request->inode->lock_owners; holder && !stays; holder = holder->next)
+            stays =
+                holder != request->owner && holder->flock_handle && !holder->flock_handle->closing;
+    } else {
+        const struct held *held =
+            conflict_here(request->inode, request->owner->id, &request->lock, &holder);
+
+        stays = held && !held->handle->closing;
+    }
+    pthread_mutex_unlock(&request->inode->lock);
+    return stays;
+}
+
 static int lock_take(struct request *request)
 {
     int err = lock_once(request, false);
@@ -411,6 +451,8 @@ static int lock_take(struct request *request)
     if (err == EAGAIN && request->sleep)
         return lock_wait(request);
     for (int look = 0; err == EAGAIN && look < CONFLICT_LOOKS; look++) {
+        if (conflict_stays(request))
+            break;
         conflict_pause(look);
         err = lock_once(request, false);
     }
@@ -578,19 +620,14 @@ static void op_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, 
 /* As the NFS client: a conflict on this host is told first, and hides what others hold. */
 static bool test_here(const struct inode *inode, uint64_t id, struct flock *lock)
 {
-    for (const struct lock_owner *owner = inode->lock_owners; owner; owner = owner->next)
-        for (size_t i = 0; owner->id != id && i < owner->count; i++) {
-            const struct held *held = &owner->held[i];
+    const struct lock_owner *holder = NULL;
+    const struct held *held = conflict_here(inode, id, lock, &holder);
 
-            if (held->end < lock->l_start || held->start > range_end(lock))
-                continue;
-            if (held->type == F_RDLCK && lock->l_type == F_RDLCK)
-                continue;
-            *lock = range_flock(held->type, held->start, held->end);
-            lock->l_pid = owner->pid;
-            return true;
-        }
-    return false;
+    if (!held)
+        return false;
+    *lock = range_flock(held->type, held->start, held->end);
+    lock->l_pid = holder->pid;
+    return true;
 }
 
 static int test_store(int fd, struct flock *lock)
@@ -624,7 +661,7 @@ static void *test_run(void *argument)
         if (!test_here(inode, request->owner->id, &found))
             err = request->owner->fd < 0 ? ENOLCK : test_store(request->owner->fd, &found);
         pthread_mutex_unlock(&inode->lock);
-        if (found.l_type == F_UNLCK)
+        if (found.l_type == F_UNLCK || conflict_stays(request))
             break;
     }
     pthread_mutex_lock(&inode->lock);
