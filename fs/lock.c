@@ -333,15 +333,6 @@ static int enter(struct context *context, struct inode *inode, const struct lock
     return error;
 }
 
-static int take_flock(struct context *context, struct inode *inode, struct lock_change *change)
-{
-    const int operation = change->range.type == RANGE_WRITE ? LOCK_EX : LOCK_SH;
-
-    if (flock(change->handle->fd, operation | LOCK_NB) != 0)
-        return errno == EWOULDBLOCK ? -EAGAIN : -errno;
-    return enter(context, inode, change);
-}
-
 /* Without memory for the entry the bytes go back: a lock that nobody knows of is never given up. */
 int lock_enter(struct context *context, struct inode *inode, struct lock_change *change)
 {
@@ -356,6 +347,21 @@ int lock_enter(struct context *context, struct inode *inode, struct lock_change 
             (void)set_below(description->fd, &change->range, F_UNLCK);
     }
     return error;
+}
+
+static int take_flock(struct context *context, struct inode *inode, struct lock_change *change)
+{
+    const int operation = change->range.type == RANGE_WRITE ? LOCK_EX : LOCK_SH;
+
+    if (flock(change->handle->fd, operation | LOCK_NB) == 0)
+        return lock_enter(context, inode, change);
+    if (errno != EWOULDBLOCK)
+        return -errno;
+    /* A change of kind that meets a conflict has lost what was held (flock(2)). */
+    pthread_mutex_lock(&context->locks->mutex);
+    range_clear_owner(&inode->flocks, change->range.owner);
+    pthread_mutex_unlock(&context->locks->mutex);
+    return -EAGAIN;
 }
 
 static int take_range(struct context *context, struct inode *inode, struct lock_change *change)
@@ -529,6 +535,23 @@ static int undo_piece(struct context *context, struct inode *inode,
     return take_range(context, inode, &again);
 }
 
+/* The handle's flock is of the kind that it was, or none. */
+static int undo_flock(struct context *context, struct inode *inode,
+                      const struct lock_change *change)
+{
+    struct lock_change back = {
+        .action = LOCK_GIVE, .is_flock = true, .range = change->range, .handle = change->handle};
+
+    for (size_t i = 0; i < change->undo_ranges.count; i++) {
+        if (change->undo_ranges.entries[i].owner != change->range.owner)
+            continue;
+        back.action = LOCK_TAKE;
+        back.range = change->undo_ranges.entries[i];
+        return take_flock(context, inode, &back);
+    }
+    return give_flock(context, inode, &back);
+}
+
 int lock_undo(struct context *context, struct inode *inode, struct lock_change *change)
 {
     int error = 0;
@@ -536,7 +559,7 @@ int lock_undo(struct context *context, struct inode *inode, struct lock_change *
     if (change->action == LOCK_TAKE_DAEMON)
         return give_daemon(context, inode);
     if (change->is_flock)
-        return change->undo_ranges.count ? 0 : give_flock(context, inode, change);
+        return undo_flock(context, inode, change);
     for (uint64_t position = change->range.start; position <= change->range.end && error == 0;)
         error = undo_piece(context, inode, change, &position);
     return error;
