@@ -11,6 +11,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+static int open_errno(const char *path, int flags)
+{
+    const int fd = open(path, flags);
+
+    return fd >= 0 ? fd : -errno;
+}
+
 int backing_reopen(const struct handle *handle, int flags)
 {
     const struct proc_path path = inode_proc_path(handle->fd);
@@ -19,12 +26,10 @@ int backing_reopen(const struct handle *handle, int flags)
     {
         _cleanup_caller_ struct caller caller = caller_begin_as(handle->uid, handle->gid);
 
-        fd = caller.error == 0 ? open(path.text, flags | O_CLOEXEC) : -1;
+        fd = caller.error == 0 ? open_errno(path.text, flags | O_CLOEXEC) : caller.error;
     }
     /* Opened by a group of theirs that is not known any more: the handle has the right already. */
-    if (fd < 0 && errno == EACCES)
-        fd = open(path.text, flags | O_CLOEXEC);
-    return fd >= 0 ? fd : -errno;
+    return fd == -EACCES ? open_errno(path.text, flags | O_CLOEXEC) : fd;
 }
 
 /* ---- a thread's buffer ---- */

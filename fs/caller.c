@@ -77,9 +77,12 @@ struct caller caller_begin(fuse_req_t req)
 
 struct caller caller_begin_as(uid_t uid, gid_t gid)
 {
+    int error;
+
     if (geteuid() != 0 || (uid == 0 && gid == 0))
         return (struct caller){0};
-    return assume_ids(uid, gid);
+    error = thread_setgroups(0, NULL);
+    return error != 0 ? (struct caller){.error = error} : assume_ids(uid, gid);
 }
 
 /* A daemon that is not root keeps its ids: it may not, and setfsuid(2) tells the present one. */
