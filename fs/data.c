@@ -3,6 +3,7 @@
 
 #include "backing.h"
 #include "caller.h"
+#include "fault.h"
 #include "lock.h"
 #include "names.h"
 #include "passthrough.h"
@@ -446,6 +447,7 @@ static ssize_t write_bytes(fuse_req_t req, struct handle *handle, const char *by
     ssize_t count = error;
 
     if (error == 0) {
+        fault_hold_write();
         count = write_as(req, handle, bytes, size, offset, is_writeback);
         gate_leave(handle->inode, count > 0 ? (size_t)count : 0);
     }

@@ -4,6 +4,10 @@
 #ifdef MIGFS_FAULTS
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LOOK_AGAIN_NS 1000000
 
 bool fault_skips(enum handoff_kind kind, enum handoff_step step)
 {
@@ -16,5 +20,14 @@ bool fault_skips(enum handoff_kind kind, enum handoff_step step)
     if (strncmp(skipped, kind_name, length) == 0 && skipped[length] == ':')
         skipped += length + 1;
     return strcmp(skipped, handoff_step_name(step)) == 0;
+}
+
+void fault_hold_write(void)
+{
+    const struct timespec pause = {.tv_nsec = LOOK_AGAIN_NS};
+    const char *held = getenv("MIGFS_HOLD_WRITES");
+
+    while (held && access(held, F_OK) == 0)
+        nanosleep(&pause, NULL);
 }
 #endif

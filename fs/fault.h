@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Trouble on purpose, in builds with MIGFS_FAULTS alone: the environment variable MIGFS_SKIP_STEP
- * ("STEP", or "KIND:STEP" for those of one kind of transition) names a step that is taken for done.
- * What a step is for shows when it is left out (tests/hosts/steps.py).
+ * ("STEP", or "KIND:STEP" for those of one kind of transition) names a step that is taken for done:
+ * what a step is for shows when it is left out (tests/hosts/steps.py). MIGFS_HOLD_WRITES names a
+ * file: while it exists writes that have passed the gate wait.
  */
 #ifndef MIGFS_FS_FAULT_H
 #define MIGFS_FS_FAULT_H
@@ -14,12 +15,16 @@
 #ifdef MIGFS_FAULTS
 /* Whether the step is left out. Any thread. */
 bool fault_skips(enum handoff_kind kind, enum handoff_step step);
+void fault_hold_write(void);
 #else
 static inline bool fault_skips(enum handoff_kind kind, enum handoff_step step)
 {
     (void)kind;
     (void)step;
     return false;
+}
+static inline void fault_hold_write(void)
+{
 }
 #endif
 
