@@ -121,7 +121,10 @@ class Host:
         self.store = store
         self.stack = stack
         self.below = bed.mount_ctofs(store)
-        environment = {"MIGFS_SKIP_STEP": stack.skip} if stack.skip else None
+        self.held_writes = bed.unique("hold")  # while it exists; with MIGFS_FAULTS alone
+        environment = {"MIGFS_HOLD_WRITES": self.held_writes}
+        if stack.skip:
+            environment["MIGFS_SKIP_STEP"] = stack.skip
         if stack.kind == "migfs":
             self.above = bed.mount_migfs(self.below.path, options=stack.options, env=environment)
         elif stack.kind == "bindfs":
