@@ -146,8 +146,8 @@ static ssize_t read_dropped(const struct handle *handle, char *buffer, size_t si
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
     const size_t before = (size_t)offset % page;
     const size_t wide = (before + size + page - 1) / page * page;
-    const int error = posix_fadvise(handle->fd, offset - (off_t)before, (off_t)wide,
-                                    POSIX_FADV_DONTNEED);
+    const int error =
+        posix_fadvise(handle->fd, offset - (off_t)before, (off_t)wide, POSIX_FADV_DONTNEED);
 
     if (error != 0)
         return -error;

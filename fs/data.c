@@ -3,11 +3,13 @@
 
 #include "backing.h"
 #include "caller.h"
+#include "close.h"
 #include "fault.h"
 #include "lock.h"
 #include "names.h"
 #include "passthrough.h"
 #include "record_file.h"
+#include "refresh.h"
 #include "transition.h"
 
 #include <errno.h>
@@ -91,7 +93,7 @@ static int open_handle(fuse_req_t req, struct inode *inode, int fd, struct fuse_
     else if (context->options.coherence)
         set_open_flags(context, inode, fi);
     if (error != 0) {
-        transition_close(context, handle, NULL);
+        close_last(context, handle, NULL);
         return error;
     }
     *result = handle;
@@ -216,7 +218,7 @@ void data_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     if (error != 0)
         fuse_reply_err(req, -error);
     else if (fuse_reply_open(req, fi) != 0)
-        transition_close(context, handle, NULL);
+        close_last(context, handle, NULL);
 }
 
 /* ---- creating ---- */
@@ -287,7 +289,7 @@ static void create_and_reply(fuse_req_t req, fuse_ino_t parent, const char *name
     const struct fuse_entry_param entry = names_entry(context, created.inode, &created.attributes);
     if (fuse_reply_create(req, &entry, fi) != 0) {
         inode_forget(context->inodes, created.inode, 1);
-        transition_close(context, created.handle, NULL);
+        close_last(context, created.handle, NULL);
     }
     inode_unref(context->inodes, created.inode);
 }
@@ -336,7 +338,7 @@ static ssize_t read_bytes(struct context *context, struct handle *handle, size_t
         return read_cached(handle, size, offset, bytes);
 
     count = backing_read_fresh(handle, size, offset, bytes);
-    transition_drop_later(context, inode); /* the kernel may have kept what it was given */
+    refresh_drop_later(context, inode); /* the kernel may have kept what it was given */
     return count;
 }
 
@@ -436,7 +438,7 @@ static void note_writeback_error(struct context *context, struct inode *inode, i
     pthread_mutex_lock(&inode->mutex);
     inode->writeback_error = error;
     pthread_mutex_unlock(&inode->mutex);
-    transition_drop_later(context, inode);
+    refresh_drop_later(context, inode);
 }
 
 static ssize_t write_bytes(fuse_req_t req, struct handle *handle, const char *bytes, size_t size,
@@ -522,7 +524,7 @@ void data_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     }
     error = close_below(handle);
     atomic_store(&handle->may_be_closing, true);
-    transition_flush(context, handle, fi->lock_owner, error, req);
+    close_one(context, handle, fi->lock_owner, error, req);
 }
 
 void data_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -532,7 +534,7 @@ void data_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
     (void)ino;
     if (handle)
-        transition_close(context, handle, req);
+        close_last(context, handle, req);
     else
         fuse_reply_err(req, EBADF);
 }

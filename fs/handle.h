@@ -31,9 +31,9 @@ struct handle {
 
     /* inode.mutex */
     struct handle *next, *previous;
-    uint64_t open_number;     /* the inode's opens are counted from 1 */
-    uint64_t opens_at_flush;  /* the last one before its last FLUSH */
-    bool was_released;        /* it was open when the inode was handed over last */
+    uint64_t open_number;    /* the inode's opens are counted from 1 */
+    uint64_t opens_at_flush; /* the last one before its last FLUSH */
+    bool was_released;       /* it was open when the inode was handed over last */
 
     /* directories only; `directory_mutex` serialises the stream */
     pthread_mutex_t directory_mutex;

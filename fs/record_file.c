@@ -6,7 +6,7 @@
 #include "log.h"
 #include "names.h"
 #include "pool.h"
-#include "transition.h"
+#include "refresh.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -282,7 +282,7 @@ static int look_if_plain(struct inode *inode, void *data)
     const bool plain = owner_state(&inode->owner) == OWNER_PLAIN;
     pthread_mutex_unlock(&inode->mutex);
     if (plain)
-        transition_look(context, inode);
+        refresh_look(context, inode);
     return 0;
 }
 

@@ -260,7 +260,8 @@ static int loop_run(struct context *context)
     fuse_loop_cfg_set_idle_threads(config, context->options.workers);
     error = fuse_session_loop_mt(context->session, config);
     fuse_loop_cfg_destroy(config);
-    /* How an abort shows to who is just reading a request; libfuse takes ENODEV alone for an end. */
+    /* How an abort shows to who is just reading a request; libfuse takes ENODEV alone for an end.
+     */
     if (abs(error) == ECONNABORTED && connection_ended(context->session))
         return 0;
     return error;

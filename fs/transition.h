@@ -56,20 +56,4 @@ void transition_acquire(struct context *context, struct inode *inode, uint64_t a
 void transition_release(struct context *context, struct inode *inode, unsigned deadline_ms,
                         job_done done, void *data);
 
-/*
- * The handle's last close: its locks go, then it does, then `req` is answered. NULL: nobody waits,
- * since the kernel never heard of its open.
- */
-void transition_close(struct context *context, struct handle *handle, fuse_req_t req);
-
-/* One close of it (FLUSH): the locks of that lock owner go, then `req` gets `close_error`. */
-void transition_flush(struct context *context, struct handle *handle, uint64_t owner,
-                      int close_error, fuse_req_t req);
-
-/* One drop of the kernel's pages for all standby reads until then, in some milliseconds. */
-void transition_drop_later(struct context *context, struct inode *inode);
-
-/* The inode's record is read anew on a pool thread, and its pages dropped if that changes it. */
-void transition_look(struct context *context, struct inode *inode);
-
 #endif

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "close.h"
+
+#include "backing.h"
+#include "log.h"
+#include "passthrough.h"
+#include "record_file.h"
+#include "transition.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* Whether locks or a hand-over make the inode more than an open file. */
+static bool inode_is_claimed(struct inode *inode)
+{
+    pthread_mutex_lock(&inode->mutex);
+    const bool claimed = inode->claim != CLAIM_NONE || inode->acquired_by_ioctl;
+    pthread_mutex_unlock(&inode->mutex);
+    return claimed;
+}
+
+static bool is_last_handle(struct inode *inode)
+{
+    pthread_mutex_lock(&inode->mutex);
+    const bool is_last = inode->open_handles == 1;
+    pthread_mutex_unlock(&inode->mutex);
+    return is_last;
+}
+
+/* The inode is as if never opened. In its turn. */
+static void last_close(struct context *context, struct inode *inode)
+{
+    lock_last_close(context, inode);
+    record_file_last_close(inode);
+    backing_end_fresh(inode);
+    passthrough_last_close(context, inode);
+    pthread_mutex_lock(&inode->mutex);
+    owner_last_close(&inode->owner);
+    inode->claim = CLAIM_NONE;
+    inode->recognised = false;
+    pthread_mutex_unlock(&inode->mutex);
+}
+
+/* A handle opened after a release may be older than the close that ends it: RELEASE is late. */
+static void end_released(struct inode *inode)
+{
+    const struct handle *handle;
+
+    pthread_mutex_lock(&inode->mutex);
+    handle = inode->handles;
+    while (handle && !handle->was_released)
+        handle = handle->next;
+    if (!handle && owner_state(&inode->owner) == OWNER_RELEASED)
+        owner_last_close(&inode->owner);
+    pthread_mutex_unlock(&inode->mutex);
+}
+
+/* The handle, and with the last one all that the inode had of being open. In its turn. */
+static void close_handle(struct context *context, struct inode *inode, struct handle *handle)
+{
+    const bool is_last = is_last_handle(inode);
+
+    handle_close(context, handle);
+    if (is_last)
+        last_close(context, inode);
+    else
+        end_released(inode);
+}
+
+/* Nobody waits where an open could not be told to the kernel. */
+static void reply(fuse_req_t req, int error)
+{
+    if (req)
+        fuse_reply_err(req, error);
+}
+
+static void submit_close(struct context *context, struct handle *handle, fuse_req_t req,
+                         enum lock_action action);
+
+/* Whether the handle that closes is the last but the one through which the ioctl was called. */
+static bool is_last_user(struct inode *inode, const struct handle *closing)
+{
+    const struct handle *handle;
+
+    pthread_mutex_lock(&inode->mutex);
+    handle = inode->handles;
+    while (handle && (handle == closing || handle->number == inode->acquired_through))
+        handle = handle->next;
+    pthread_mutex_unlock(&inode->mutex);
+    return !handle;
+}
+
+/*
+ * The daemon's own locks stay for as long as anybody has the file open: they go before the last
+ * handle does, since a hand-over needs one.
+ */
+static void closed(struct context *context, struct transition *transition, int error)
+{
+    struct inode *inode = transition->job.inode;
+
+    if (error != 0)
+        log_error("the locks of a closed file of inode %ju could not be given back: %s",
+                  (uintmax_t)inode->identity.ino, strerror(-error));
+    if (inode->acquired_by_ioctl && is_last_user(inode, transition->closing)) {
+        submit_close(context, transition->closing,
+                     pool_take_request(context->pool, &transition->job), LOCK_GIVE_DAEMON);
+        return;
+    }
+    close_handle(context, inode, transition->closing);
+    pool_reply(context->pool, &transition->job, 0);
+}
+
+static void submit_close(struct context *context, struct handle *handle, fuse_req_t req,
+                         enum lock_action action)
+{
+    const struct lock_change change = {
+        .action = action,
+        .handle = handle,
+        .range = {.end = RANGE_MAX, .handle = handle->number, .owner = LOCK_OWNER_DAEMON},
+    };
+    struct transition *transition = transition_new(handle->inode, &change);
+
+    if (!transition) {
+        log_error("out of memory at a close of inode %ju: the file stays open until the unmount",
+                  (uintmax_t)handle->inode->identity.ino);
+        reply(req, ENOMEM);
+        return;
+    }
+    transition->job.req = req;
+    transition->closing = handle;
+    transition->answer = closed;
+    transition_submit(context, transition, 0);
+}
+
+/* At once where nothing of the inode is under way and nothing is held; else in its turn. */
+void close_last(struct context *context, struct handle *handle, fuse_req_t req)
+{
+    struct inode *inode = handle->inode;
+
+    if (lock_handle_holds(context, inode, handle->number) || inode_is_claimed(inode) ||
+        !pool_try_begin(context->pool, inode)) {
+        submit_close(context, handle, req, LOCK_GIVE_HANDLE);
+        return;
+    }
+    inode_ref(context->inodes, inode);
+    close_handle(context, inode, handle);
+    pool_end(context->pool, inode);
+    inode_unref(context->inodes, inode);
+    reply(req, 0);
+}
+
+static void flushed(struct context *context, struct transition *transition, int error)
+{
+    pool_reply(context->pool, &transition->job,
+               transition->close_error != 0 ? transition->close_error : error);
+}
+
+void close_one(struct context *context, struct handle *handle, uint64_t owner, int close_error,
+               fuse_req_t req)
+{
+    struct inode *inode = handle->inode;
+    const struct lock_change change = {
+        .action = LOCK_GIVE_OWNER,
+        .handle = handle,
+        .range = {.end = RANGE_MAX, .owner = owner},
+    };
+    struct transition *transition;
+
+    pthread_mutex_lock(&inode->mutex);
+    handle->opens_at_flush = inode->opens;
+    pthread_mutex_unlock(&inode->mutex);
+    if (!lock_owner_holds(context, inode, owner) && pool_try_begin(context->pool, inode)) {
+        pool_end(context->pool, inode);
+        fuse_reply_err(req, -close_error);
+        return;
+    }
+    transition = transition_new(inode, &change);
+    if (!transition) {
+        fuse_reply_err(req, ENOMEM);
+        return;
+    }
+    transition->job.req = req;
+    transition->close_error = close_error;
+    transition->answer = flushed;
+    transition_submit(context, transition, 0);
+}

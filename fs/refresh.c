@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "refresh.h"
+
+#include "log.h"
+#include "notify.h"
+#include "pool.h"
+#include "record_file.h"
+
+#include <stdlib.h>
+
+/* Standby reads share one drop for so long: earlier, it takes the pages away before they are read.
+ */
+#define DROP_DELAY_MS 10
+
+static void job_free(struct job *job)
+{
+    free(job);
+}
+
+static struct job *job_new(struct inode *inode, void (*carry)(struct context *, struct job *))
+{
+    struct job *job = calloc(1, sizeof(*job));
+
+    if (job)
+        *job = (struct job){.inode = inode, .run = carry, .free = job_free};
+    return job;
+}
+
+static void run_drop(struct context *context, struct job *job)
+{
+    struct inode *inode = job->inode;
+
+    pthread_mutex_lock(&inode->mutex);
+    inode->drop_is_due = false;
+    const bool wanted = owner_asks_server(&inode->owner);
+    pthread_mutex_unlock(&inode->mutex);
+    if (wanted && notify_inode(context, inode) != 0)
+        log_warning("pages of inode %ju could not be dropped", (uintmax_t)inode->identity.ino);
+    pool_finish(context->pool, job);
+}
+
+void refresh_drop_later(struct context *context, struct inode *inode)
+{
+    struct job *job;
+
+    pthread_mutex_lock(&inode->mutex);
+    const bool is_due = inode->drop_is_due;
+    inode->drop_is_due = true;
+    pthread_mutex_unlock(&inode->mutex);
+    if (is_due)
+        return;
+    job = job_new(inode, run_drop);
+    if (job) {
+        pool_submit_later(context->pool, job, DROP_DELAY_MS);
+        return;
+    }
+    pthread_mutex_lock(&inode->mutex);
+    inode->drop_is_due = false; /* the next read asks again */
+    pthread_mutex_unlock(&inode->mutex);
+}
+
+static void run_look(struct context *context, struct job *job)
+{
+    struct inode *inode = job->inode;
+
+    pthread_mutex_lock(&inode->mutex);
+    inode->look_is_due = false;
+    const uint64_t epoch = inode->owner.epoch;
+    pthread_mutex_unlock(&inode->mutex);
+    (void)record_file_read(context, inode); /* said there */
+    pthread_mutex_lock(&inode->mutex);
+    const bool changed = inode->owner.epoch != epoch;
+    pthread_mutex_unlock(&inode->mutex);
+    if (changed && notify_inode(context, inode) != 0)
+        log_warning("pages of inode %ju could not be dropped", (uintmax_t)inode->identity.ino);
+    pool_finish(context->pool, job);
+}
+
+void refresh_look(struct context *context, struct inode *inode)
+{
+    struct job *job;
+
+    pthread_mutex_lock(&inode->mutex);
+    const bool is_due = inode->look_is_due;
+    inode->look_is_due = true;
+    pthread_mutex_unlock(&inode->mutex);
+    if (is_due)
+        return;
+    job = job_new(inode, run_look);
+    if (job) {
+        pool_submit(context->pool, job);
+        return;
+    }
+    pthread_mutex_lock(&inode->mutex);
+    inode->look_is_due = false;
+    pthread_mutex_unlock(&inode->mutex);
+    log_warning("out of memory: the record of inode %ju is looked at by its next open",
+                (uintmax_t)inode->identity.ino);
+}

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What makes an inode fresh outside a transition: pages dropped after reads from the server, and
+ * its record looked at when the list of records has moved. On pool threads.
+ */
+#ifndef MIGFS_FS_REFRESH_H
+#define MIGFS_FS_REFRESH_H
+
+#include "inode.h"
+
+/* One drop of the kernel's pages for all standby reads until then, in some milliseconds. */
+void refresh_drop_later(struct context *context, struct inode *inode);
+
+/* The inode's record is read anew on a pool thread, and its pages dropped if that changes it. */
+void refresh_look(struct context *context, struct inode *inode);
+
+#endif
