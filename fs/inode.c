@@ -669,7 +669,7 @@ int inode_each_open(struct inode_table *table, int (*visit)(struct inode *inode,
     struct inode **open = snapshot_open(table, &count);
     int result = open ? 0 : -ENOMEM;
 
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; open && i < count; i++) {
         if (result == 0)
             result = visit(open[i], data);
         inode_unref(table, open[i]);

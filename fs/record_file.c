@@ -571,7 +571,7 @@ static int write_slot(struct record_handle *handle, const struct record *record)
         return -ENOMEM;
     memset(bytes, 0, RECORD_FILE_BYTES);
     record_encode(record, bytes);
-    const ssize_t written = pwrite(handle->fd, bytes, size, (off_t)(slot * RECORD_SLOT_BYTES));
+    const ssize_t written = pwrite(handle->fd, bytes, size, (off_t)slot * RECORD_SLOT_BYTES);
     if (written < 0)
         error = -errno;
     else if ((size_t)written != size)
