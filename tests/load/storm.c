@@ -67,11 +67,12 @@ static void on_signal(int number)
 }
 
 /* Alone with the lock: nobody else may see the number change meanwhile. */
-static int wait_once(const char *path, enum kind kind)
+static int wait_once(const char *path, enum kind kind, volatile char *is_open)
 {
     const int fd = open_file(path);
     unsigned long before, after;
 
+    *is_open = 1;
     if (set_lock(fd, kind, F_WRLCK, 1) != 0)
         return errno == EINTR ? INTERRUPTED : 1;
     if (pread(fd, &before, sizeof(before), 0) != (ssize_t)sizeof(before))
@@ -85,7 +86,7 @@ static int wait_once(const char *path, enum kind kind)
     return 0; /* given back by the end of the process */
 }
 
-/* Whether the process sleeps in a call: most of them in the one that waits. */
+/* Whether the process sleeps in a call: once its file is open, in the one that waits. */
 static int sleeps(pid_t pid)
 {
     char path[64], text[512] = "";
@@ -104,18 +105,24 @@ static void start_waiters(const char *path, enum kind kind, pid_t *pids, unsigne
 {
     const struct sigaction interrupt = {.sa_handler = on_signal};
 
+    volatile char *are_open =
+        mmap(NULL, MOST_WAITERS, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    if (are_open == MAP_FAILED)
+        die("mmap");
     sigaction(SIGUSR1, &interrupt, NULL); /* the waiters' */
     for (unsigned i = 0; i < count; i++) {
         pids[i] = fork();
         if (pids[i] < 0)
             die("fork");
         if (pids[i] == 0)
-            _exit(wait_once(path, kind));
+            _exit(wait_once(path, kind, &are_open[i]));
     }
     for (unsigned i = 0; i < count; i++) {
-        while (!sleeps(pids[i]))
+        while (!are_open[i] || !sleeps(pids[i]))
             usleep(1000);
     }
+    munmap((void *)are_open, MOST_WAITERS);
 }
 
 static int end_of(pid_t pid)
