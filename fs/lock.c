@@ -109,19 +109,12 @@ static int description_open(struct inode *inode, const struct lock_change *chang
     if (!description)
         return -ENOMEM;
     description->owner = change->range.owner;
-    description->access = O_RDWR;
-    if (is_own) {
-        description->access = access_of(handle);
-        description->fd = fcntl(handle->fd, F_DUPFD_CLOEXEC, 0);
-        if (description->fd < 0)
-            description->fd = -errno;
-    } else {
-        description->fd = backing_reopen(handle, O_RDWR);
-        if (description->fd < 0 && !handle_writes(handle)) {
-            description->access = O_RDONLY;
-            description->fd = backing_reopen(handle, O_RDONLY);
-        }
-    }
+    /* No more than the handle may: a file open for writing cannot be executed, for one. */
+    description->access = access_of(handle) == O_WRONLY ? O_RDWR : access_of(handle);
+    description->fd = is_own ? fcntl(handle->fd, F_DUPFD_CLOEXEC, 0)
+                             : backing_reopen(handle, description->access);
+    if (is_own && description->fd < 0)
+        description->fd = -errno;
     if (description->fd < 0) {
         const int error = description->fd;
 
@@ -665,9 +658,8 @@ bool lock_handle_writes(struct context *context, struct inode *inode, const stru
     for (size_t i = 0; i < inode->ranges.count && !writes; i++) {
         const struct range *range = &inode->ranges.entries[i];
 
-        writes =
-            range->handle == handle->number &&
-            profile_owner_writes(context->options.profile, &locks, recognised, range->owner);
+        writes = range->handle == handle->number &&
+                 profile_owner_writes(context->options.profile, &locks, recognised, range->owner);
     }
     writes = writes || (context->options.profile == PROFILE_FLOCK &&
                         any_through(&inode->flocks, handle->number));
