@@ -231,7 +231,8 @@ struct created {
 
 /*
  * `name` NULL: a file without one (O_TMPFILE). A symbolic link that another host has put there
- * meanwhile is not followed: it is the kernel's to follow.
+ * meanwhile is not followed: it is the kernel's to follow, which looks again on ESTALE
+ * (linux/fs/namei.c, do_filp_open).
  */
 static int create_below(fuse_req_t req, struct inode *directory, const char *name, mode_t mode,
                         int flags)
@@ -244,7 +245,9 @@ static int create_below(fuse_req_t req, struct inode *directory, const char *nam
         return pin.fd < 0 ? pin.fd : caller.error;
     fd = name ? openat(pin.fd, name, flags | O_CREAT | O_NOFOLLOW | O_CLOEXEC, mode)
               : open(inode_proc_path(pin.fd).text, flags | O_TMPFILE | O_CLOEXEC, mode);
-    return fd >= 0 ? fd : -errno;
+    if (fd >= 0)
+        return fd;
+    return errno == ELOOP && !(flags & O_NOFOLLOW) ? -ESTALE : -errno;
 }
 
 static int create_file(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
