@@ -32,12 +32,12 @@ class Cell:
 
     def __init__(self, bed, stack, image_format, cache, boot, progress=lambda text: None):
         self.bed = bed
-        self.boot = boot
         self.progress = progress
         self.outcome = Outcome(stack, image_format, cache)
         self.disk = vm.Disk(f"disk.{image_format}", image_format, cache)
         self.hosts = hosts.hosts_mount(bed, stack)
-        self.serial = vm.Serial(self._show)
+        self.guest = vm.Guest(*boot, self._show)
+        self.serial = self.guest.serial
         self.phase = "boot"
 
     def run(self, migrations, writes_between=1500):
@@ -51,39 +51,38 @@ class Cell:
                     OSError) as error:
                 self.outcome.trouble.append(f"{self.phase}: {error}")
             finally:
-                self.serial.close()
+                self.guest.close()
         self.outcome.stale_guest = self.serial.counts.bad if self.serial.counts else 0
         return self.outcome
 
     def _migrate_all(self, migrations, writes_between, held):
-        guest = held.enter_context(self._vm(self.hosts[0]))
+        machine = held.enter_context(self._vm(self.hosts[0]))
         self.serial.wait_passes()
         for number in range(migrations):
             here, there = self.hosts[number % 2], self.hosts[(number + 1) % 2]
             self.phase = f"{here.name} → {there.name} ({number + 1} of {migrations})"
             held.callback(os.close, migrate.host_reads_image(there.path(self.disk.name)))
-            next_guest = held.enter_context(self._vm(there, incoming=True))
+            next_machine = held.enter_context(self._vm(there, incoming=True))
             seen = self.serial.counts.seq
             self.serial.wait_counts(lambda counts: counts.seq >= seen + writes_between
                                     or counts.error)
-            downtime = migrate.migrate(guest, next_guest)
+            downtime = migrate.migrate(machine, next_machine)
             self.outcome.migrations += 1
             self.outcome.downtime_ms = max(self.outcome.downtime_ms, downtime)
-            guest.quit()
-            guest = next_guest
+            machine.quit()
+            machine = next_machine
             self.serial.wait_passes()
-        self._look_outside(guest, self.hosts[migrations % 2])
+        self._look_outside(machine, self.hosts[migrations % 2])
 
     def _vm(self, host, incoming=False):
-        return vm.Vm(self.bed, host.directory, [self.disk], boot=self.boot, serial=self.serial,
-                     incoming=incoming)
+        return vm.Vm(self.bed, host.directory, [self.disk], guest=self.guest, incoming=incoming)
 
-    def _look_outside(self, guest, host):
+    def _look_outside(self, machine, host):
         """With the guest quiet and its data flushed: does this host read what the store has?"""
         self.phase = "compare"
-        guest.stop()
+        machine.stop()
         self.outcome.stale_outside = hosts.blocks_differing(host, self.disk.name)
-        guest.quit()
+        machine.quit()
         if self.disk.format == "qcow2":
             self._check_image(host)
 

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Virtual machines: one unmodified QEMU process each, its disks, and the guest's serial line.
 
-A Serial outlives the processes: all QEMUs that run one guest in turn write to the same pipe, so the
-guest's output is one stream across migrations.
+A Guest outlives the processes. All QEMUs that run it in turn write its serial line to one pipe, so
+its output is one stream across migrations; and they map its memory from one file, so a migration
+does not copy it (`x-ignore-shared`). With `-accel tcg` on a loaded machine, memory that is copied
+while the guest runs arrives damaged now and then: the guest panics, over a plain directory too.
 """
 import dataclasses
 import json
@@ -15,6 +17,7 @@ import threading
 from qmp import Qmp, QmpClosed, QmpError
 
 QEMU = "qemu-system-x86_64"
+GUEST_BYTES = 128 << 20
 KERNEL_COMMAND_LINE = ("console=ttyS0 quiet panic=-1 tsc=unstable mitigations=off nokaslr "
                        "random.trust_cpu=on")
 END_OF_OUTPUT = b"help [command] -- help for one or all commands\r\n"  # what `help help` prints
@@ -127,13 +130,36 @@ class Serial:
         os.close(self.write_end)
 
 
+class Guest:
+    """What a running guest consists of, wherever it runs: kernel, memory, serial line."""
+
+    def __init__(self, kernel, initramfs, on_counts=lambda counts: None):
+        self.kernel = kernel
+        self.initramfs = initramfs
+        self.serial = Serial(on_counts)
+        self.memory = os.memfd_create("guest-memory")
+        os.truncate(self.memory, GUEST_BYTES)
+
+    def arguments(self):
+        memory = f"/proc/self/fd/{self.memory}"
+        return ["-object", f"memory-backend-file,id=memory,size={GUEST_BYTES},mem-path={memory},"
+                           "share=on",
+                "-machine", "memory-backend=memory", "-m", str(GUEST_BYTES >> 20),
+                "-kernel", self.kernel, "-initrd", self.initramfs, "-append", KERNEL_COMMAND_LINE,
+                "-chardev", "stdio,id=serial,signal=off", "-serial", "chardev:serial"]
+
+    def close(self):
+        self.serial.close()
+        os.close(self.memory)
+
+
 class Vm:
     """A QEMU process. Use as a context manager, or call kill()."""
 
-    def __init__(self, bed, directory, disks, *, boot=None, serial=None, incoming=False, extra=(),
+    def __init__(self, bed, directory, disks, *, guest=None, incoming=False, extra=(),
                  as_user=False, timeout=60):
-        """directory: where this host sees the images. boot: (kernel, initramfs); None for a machine
-        that has nothing to boot, and whose disks are used by io()."""
+        """directory: where this host sees the images. guest: None for a machine that has nothing to
+        boot, and whose disks are used by io()."""
         self.bed = bed
         self.log_path = bed.unique("qemu-log")
         self.migration_path = os.path.join(bed.directory("sockets", mode=0o1777),
@@ -142,29 +168,28 @@ class Vm:
         # A terminal: qemu-io prints to stdout, which is line-buffered on a terminal only.
         self.output, output = os.openpty()
         arguments = [QEMU, "-accel", "tcg", "-machine", "q35", "-cpu", "max",
-                     "-smp", "1", "-m", "128" if boot else "32", "-nodefaults", "-no-user-config",
+                     "-smp", "1", "-nodefaults", "-no-user-config",
                      "-display", "none", "-no-reboot",
                      "-chardev", f"socket,id=qmp,fd={theirs.fileno()}", "-mon", "qmp,mode=control",
                      *extra]
         for index, disk in enumerate(disks):
             arguments += disk.arguments(directory, index)
-        if boot:
-            arguments += ["-kernel", str(boot[0]), "-initrd", str(boot[1]),
-                          "-append", KERNEL_COMMAND_LINE,
-                          "-chardev", "stdio,id=serial,signal=off", "-serial", "chardev:serial"]
+        arguments += guest.arguments() if guest else ["-m", "32"]
         if incoming:
             arguments += ["-incoming", "defer"]
         with open(self.log_path, "wb") as log:
             self.process = bed.spawn(
-                arguments, as_user=as_user, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL,
-                stdout=serial.write_end if serial else output, stderr=log)
+                arguments, as_user=as_user, stdin=subprocess.DEVNULL, stderr=log,
+                stdout=guest.serial.write_end if guest else output,
+                pass_fds=(theirs.fileno(), *([guest.memory] if guest else [])))
         theirs.close()
         os.close(output)
         self.socket = ours
         try:
             self.qmp = Qmp(ours, timeout)
-            self.qmp.command("migrate-set-capabilities",
-                             capabilities=[{"capability": "events", "state": True}])
+            capabilities = ["events"] + (["x-ignore-shared"] if guest else [])
+            self.qmp.command("migrate-set-capabilities", capabilities=[
+                {"capability": name, "state": True} for name in capabilities])
         except (QmpClosed, TimeoutError) as error:
             self.kill()
             raise VmFailed(f"QEMU did not start: {self.log()}") from error
