@@ -255,9 +255,10 @@ static int loop_run(struct context *context)
     if (!config)
         return -ENOMEM;
     /*
-     * One queue for all threads. With one each, an INTERRUPT that comes before its request was taken
-     * up is lost: libfuse gives it back, and the kernel looks for its request in the wrong queue
-     * (linux/fs/fuse/dev.c, fuse_dev_do_write). Who waits for a lock could not be killed then.
+     * One queue for all threads. With one each, an INTERRUPT that comes before its request was
+     * taken up is lost: libfuse gives it back, and the kernel looks for its request in the wrong
+     * queue (linux/fs/fuse/dev.c, fuse_dev_do_write). Who waits for a lock could not be killed
+     * then.
      */
     fuse_loop_cfg_set_clone_fd(config, 0);
     fuse_loop_cfg_set_max_threads(config, context->options.workers);
