@@ -50,13 +50,19 @@ int attributes_read(struct context *context, struct inode *inode, int fd, struct
     return inode_stat(context->inodes, inode, fd, forced, attributes);
 }
 
+/*
+ * `most`: the time-out before the attributes were read. An inode that became owner meanwhile may
+ * have got them from before.
+ */
 static void reply_attributes(fuse_req_t req, int error, struct inode *inode,
-                             const struct stat *attributes)
+                             const struct stat *attributes, double most)
 {
+    const double now = attributes_timeout(context_of(req), inode);
+
     if (error != 0)
         fuse_reply_err(req, -error);
     else
-        fuse_reply_attr(req, attributes, attributes_timeout(context_of(req), inode));
+        fuse_reply_attr(req, attributes, now < most ? now : most);
 }
 
 /* The open file's own description where there is one: it sees what it wrote itself. */
@@ -78,10 +84,13 @@ void attributes_get(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     struct inode *inode = inode_find(context_of(req)->inodes, ino);
     struct stat attributes;
 
-    if (!inode)
+    if (!inode) {
         fuse_reply_err(req, ESTALE);
-    else
-        reply_attributes(req, get(req, inode, fi, &attributes), inode, &attributes);
+        return;
+    }
+    const double most = attributes_timeout(context_of(req), inode);
+    const int error = get(req, inode, fi, &attributes);
+    reply_attributes(req, error, inode, &attributes, most);
 }
 
 static int set_owner(int fd, const struct stat *wanted, int to_set)
@@ -163,6 +172,7 @@ void attributes_set(fuse_req_t req, fuse_ino_t ino, struct stat *wanted, int to_
         fuse_reply_err(req, ESTALE);
         return;
     }
+    const double most = attributes_timeout(context, inode);
     {
         _cleanup_pin_ struct inode_pin pin = inode_pin_scoped(context->inodes, inode);
 
@@ -170,7 +180,7 @@ void attributes_set(fuse_req_t req, fuse_ino_t ino, struct stat *wanted, int to_
         if (error == 0)
             error = attributes_read(context, inode, handle ? handle->fd : pin.fd, &attributes);
     }
-    reply_attributes(req, error, inode, &attributes);
+    reply_attributes(req, error, inode, &attributes, most);
 }
 
 static int may_access(fuse_req_t req, struct inode *inode, int mask)
