@@ -10,7 +10,7 @@ import argparse
 from load import check_descriptors, descriptors, is_sanitized, run_watched
 from testbed import Testbed, binary, main, require_fuse, require_root
 
-BLOCKS = 64
+BLOCKS = 32
 
 
 def hand_over(bed, hosts, options, files, rounds):
@@ -27,7 +27,7 @@ def hand_over(bed, hosts, options, files, rounds):
 
 def test():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=4 if is_sanitized() else 8)
+    parser.add_argument("--rounds", type=int, default=3 if is_sanitized() else 4)
     parser.add_argument("--files", type=int, default=64)
     arguments = parser.parse_args()
     require_root()
