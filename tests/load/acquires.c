@@ -173,8 +173,7 @@ static void *read_on(void *data)
             break;
         }
         offset = count == 0 ? 0 : offset + count;
-        if (offset == 0)
-            usleep(2000);
+        usleep(4000); /* the processors are for the hand-overs, too */
     }
     free(buffer);
     return NULL;

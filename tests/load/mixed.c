@@ -173,7 +173,8 @@ static void write_mapped(struct thread *thread, struct file *file)
         pattern_fill(map + (size_t)i * BLOCK_BYTES, file->number, i, sequence);
         file->sequence[i] = sequence;
     }
-    if (below(thread, 2) && msync(map, bytes, MS_SYNC) != 0)
+    /* What is in the mapping alone is lost with the mount. */
+    if ((below(thread, 2) || until_end) && msync(map, bytes, MS_SYNC) != 0)
         failed(thread, file, "msync");
     munmap(map, bytes);
 }
