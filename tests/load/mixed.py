@@ -6,6 +6,7 @@ mixed.py [--seconds N] [--files N] [--threads N] [--seed N] [--store]
 """
 
 import argparse
+import os
 import random
 import subprocess
 import threading
@@ -15,41 +16,56 @@ from testbed import Testbed, binary, check, main, require_fuse, require_root
 
 
 class Asking:
-    """migfsctl status, over and over, beside the load."""
+    """migfsctl beside the load: watch all the time; status, acquire and release over and over."""
 
-    def __init__(self, path):
+    def __init__(self, bed, path):
+        self.bed = bed
         self.path = path
+        self.watch = None
         self.ended = threading.Event()
         self.failures = []
         self.asked = 0
         self.thread = threading.Thread(target=self._ask, daemon=True)
 
     def _ask(self):
-        while not self.ended.wait(0.05):
-            result = subprocess.run([binary("migfsctl"), "status", "--json", self.path],
-                                    capture_output=True, text=True, check=False)
-            self.asked += 1
-            if result.returncode != 0:
-                self.failures.append(f"{result.returncode}: {result.stderr}")
+        image = os.path.join(self.path, "asked")
+        with open(image, "wb"):
+            while not self.ended.wait(0.05):
+                self._run("status", "--json", self.path)
+                self._run("acquire", image)
+                self._run("release", image)
+                self.asked += 1
+
+    def _run(self, *arguments):
+        result = subprocess.run([binary("migfsctl"), *arguments], capture_output=True, text=True,
+                                check=False)
+        if result.returncode != 0:
+            self.failures.append(f"{' '.join(arguments)}: {result.returncode}: {result.stderr}")
 
     def __enter__(self):
+        self.watch = self.bed.spawn([binary("migfsctl"), "watch", "--json", self.path],
+                                    stdout=subprocess.DEVNULL)
         self.thread.start()
         return self
 
     def __exit__(self, kind, value, traceback):
         self.ended.set()
         self.thread.join(30)
+        if self.watch.poll() is not None:
+            self.failures.append(f"watch ended with {self.watch.returncode}")
+        self.watch.terminate()
+        self.watch.wait(30)
         return False
 
 
 def load(bed, source, arguments, options):
     mount = bed.mount_migfs(source, options=f"deadline=60000,{options}")
     before = descriptors(mount)
-    with Asking(mount.path) as asking:
+    with Asking(bed, mount.path) as asking:
         run_watched(bed, [binary("mixed"), mount.path, arguments.files, arguments.threads,
                           arguments.seconds, arguments.seed], arguments.seconds + 90)
-    check(not asking.failures, f"migfsctl status: {asking.failures[:3]}")
-    print(f"status was asked {asking.asked} times", flush=True)
+    check(not asking.failures, f"migfsctl: {asking.failures[:3]}")
+    print(f"migfsctl asked {asking.asked} times", flush=True)
     bed.run(["find", mount.path, "-mindepth", "1", "-delete"])
     check_descriptors(mount, before)
     mount.umount()
