@@ -60,4 +60,6 @@ def migrate(source, destination, timeout=120):
         error = source.qmp.command("query-migrate").get("error-desc", "")
         raise MigrationFailed(f"{status} {error} {source.log()} {destination.log()}")
     destination.qmp.event("RESUME", timeout=timeout)  # it owns its images only now
+    # Taken here, or it would pass for the end of the next migration, out of this machine.
+    wait(destination, timeout=timeout)
     return source.qmp.command("query-migrate")["downtime"]
