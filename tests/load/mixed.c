@@ -58,6 +58,7 @@ static const char *directory;
 static int directory_fd;
 static bool until_end;
 static atomic_bool ending;
+static atomic_uint finished; /* threads, of their own accord or not */
 static atomic_uint failures;
 static atomic_ullong operations;
 static atomic_uint inside[SHARED_FILES];
@@ -554,6 +555,9 @@ static void *work(void *data)
             check_read(thread, &thread->files[i], thread->files[i].fd);
         file_close(&thread->files[i]);
     }
+    /* Where a mount is taken away each ends by itself, and nobody is left to load it. */
+    if (atomic_fetch_add(&finished, 1) + 1 == thread_count)
+        atomic_store(&ending, true);
     return NULL;
 }
 
