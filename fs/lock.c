@@ -327,7 +327,8 @@ static int enter(struct context *context, struct inode *inode, const struct lock
 }
 
 /* Without memory for the entry the bytes go back: a lock that nobody knows of is never given up. */
-int lock_enter(struct context *context, struct inode *inode, struct lock_change *change)
+static int enter_taken(struct context *context, struct inode *inode,
+                       const struct lock_change *change)
 {
     const int error = enter(context, inode, change);
 
@@ -347,7 +348,7 @@ static int take_flock(struct context *context, struct inode *inode, struct lock_
     const int operation = change->range.type == RANGE_WRITE ? LOCK_EX : LOCK_SH;
 
     if (flock(change->handle->fd, operation | LOCK_NB) == 0)
-        return lock_enter(context, inode, change);
+        return enter_taken(context, inode, change);
     if (errno != EWOULDBLOCK)
         return -errno;
     /* A change of kind that meets a conflict has lost what was held (flock(2)). */
@@ -365,7 +366,7 @@ static int take_range(struct context *context, struct inode *inode, struct lock_
     if (error == 0)
         error = set_below(description->fd, &change->range, type_of(&change->range));
     if (error == 0)
-        error = lock_enter(context, inode, change);
+        error = enter_taken(context, inode, change);
     if (error != 0)
         lock_description_drop(context, inode, change->range.owner);
     return error;
@@ -455,6 +456,16 @@ static bool any_through(const struct range_table *table, uint64_t handle)
     return false;
 }
 
+/* An unlock that the store refused: with the owner's last range its description goes, and all on
+ * it. */
+static void give_by_close(struct context *context, struct inode *inode, const struct range *range)
+{
+    pthread_mutex_lock(&context->locks->mutex);
+    (void)range_clear(&inode->ranges, range->owner, range->start, range->end); /* no split: whole */
+    pthread_mutex_unlock(&context->locks->mutex);
+    lock_description_drop(context, inode, range->owner);
+}
+
 /* Ranges taken through a handle go one by one: others of the same owner may stay. */
 static int give_handle(struct context *context, struct inode *inode,
                        const struct lock_change *change)
@@ -468,13 +479,15 @@ static int give_handle(struct context *context, struct inode *inode,
             i++;
             continue;
         }
-        error = give_range(context, inode, &range);
-        if (error != 0)
-            break;
+        const int failed = give_range(context, inode, &range);
+        if (failed != 0) {
+            error = failed;
+            give_by_close(context, inode, &range);
+        }
         i = 0; /* the table has changed */
     }
     /* The description may live on under a range's owner, and a flock with it. */
-    if (error == 0 && any_through(&inode->flocks, change->range.handle) &&
+    if (any_through(&inode->flocks, change->range.handle) &&
         flock(change->handle->fd, LOCK_UN) != 0)
         error = -errno;
     (void)enter(context, inode, change); /* clearing a handle cannot fail */
@@ -545,6 +558,13 @@ static int undo_flock(struct context *context, struct inode *inode,
     return give_flock(context, inode, &back);
 }
 
+int lock_give_back(struct context *context, struct inode *inode, struct lock_change *change)
+{
+    /* Short of memory the whole range goes: less than the owner had, but below as in the table. */
+    (void)range_table_copy(table_of(inode, change), &change->undo_ranges);
+    return lock_undo(context, inode, change);
+}
+
 int lock_undo(struct context *context, struct inode *inode, struct lock_change *change)
 {
     int error = 0;
@@ -577,7 +597,8 @@ static bool holds_byte(const struct inode *inode, const struct description *desc
     return range_owner_holds_byte(&inode->ranges, description->owner, byte);
 }
 
-/* Whether the owner holds the byte by a write lock, which can be neither masked nor let go. */
+/* Whether anybody on this mount holds the byte by a write lock, which can be neither masked nor let
+ * go. */
 static bool holds_exclusively(const struct inode *inode, uint64_t byte)
 {
     for (size_t i = 0; i < inode->ranges.count; i++) {
@@ -605,12 +626,11 @@ static int set_others(struct inode *inode, const struct description *kept, uint6
     return 0;
 }
 
-int lock_test(struct context *context, struct inode *inode, uint64_t byte, bool *held_elsewhere)
+int lock_test(struct inode *inode, uint64_t byte, bool *held_elsewhere)
 {
     const struct description *kept = inode->descriptions;
     int error, again;
 
-    (void)context;
     if (holds_exclusively(inode, byte)) {
         *held_elsewhere = false;
         return 0;

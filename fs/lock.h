@@ -37,6 +37,13 @@ struct description {
  */
 #define LOCK_OWNER_DAEMON UINT64_MAX
 
+/*
+ * While a closing handle of this mount stands in the way, a request comes back so often, and gives
+ * up then (DESIGN §4, fact 8: RELEASE is late).
+ */
+#define LOCK_CLOSING_AGAIN_MS 1
+#define LOCK_CLOSING_RETRIES 50
+
 /* One change of an inode's locks. */
 enum lock_action {
     LOCK_TAKE,        /* `range` */
@@ -72,14 +79,14 @@ int lock_take(struct context *context, struct inode *inode, struct lock_change *
 int lock_give(struct context *context, struct inode *inode, struct lock_change *change);
 int lock_undo(struct context *context, struct inode *inode, struct lock_change *change);
 
-/* The lock that a waiter got below is put into the table. */
-int lock_enter(struct context *context, struct inode *inode, struct lock_change *change);
+/* What a waiter got below and its job cannot use is taken back, to what the table has. */
+int lock_give_back(struct context *context, struct inode *inode, struct lock_change *change);
 
 /*
  * Whether anybody but this mount holds the byte; asked through a description that holds it itself,
  * with those of this mount's others out of the way for a moment (DESIGN §2, TEST).
  */
-int lock_test(struct context *context, struct inode *inode, uint64_t byte, bool *held_elsewhere);
+int lock_test(struct inode *inode, uint64_t byte, bool *held_elsewhere);
 
 /* The description that would take the change's range, opened when there is none. */
 int lock_description(struct context *context, struct inode *inode, const struct lock_change *change,

@@ -10,10 +10,6 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-/* While a closing handle of this mount stands in the way (DESIGN §4, fact 8). */
-#define CLOSING_AGAIN_MS 1
-#define CLOSING_RETRIES 50
-
 /* libfuse hands `l_len` 0 for "to the end", as fcntl(2). */
 static struct range range_from(const struct flock *lock, uint64_t owner,
                                const struct handle *handle)
@@ -169,7 +165,7 @@ static void run_question(struct context *context, struct job *job)
     if (question->retries_left > 0 &&
         lock_holder_is_closing(context, job->inode, &question->change)) {
         question->retries_left--;
-        pool_again(context->pool, job, CLOSING_AGAIN_MS);
+        pool_again(context->pool, job, LOCK_CLOSING_AGAIN_MS);
         return;
     }
     if (!ask_table(context, job->inode, &question->change.range, &lock))
@@ -201,7 +197,7 @@ void lock_getlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struc
         .range = range_from(lock, fi->lock_owner, handle),
         .handle = handle,
     };
-    question->retries_left = CLOSING_RETRIES;
+    question->retries_left = LOCK_CLOSING_RETRIES;
     pool_set_deadline(context->pool, &question->job, context->options.deadline_ms);
     pool_submit(context->pool, &question->job);
 }

@@ -7,7 +7,6 @@
 #include "lock_wait.h"
 #include "log.h"
 #include "notify.h"
-#include "passthrough.h"
 #include "record_file.h"
 
 #include <errno.h>
@@ -20,9 +19,6 @@
 #define TEST_AGAIN_MS 10
 /* A test waits for this part of the deadline; the rest is for the steps after it. */
 #define TEST_PART 0.8
-/* While a closing handle of this mount stands in the way (DESIGN §4, fact 8). */
-#define CLOSING_AGAIN_MS 1
-#define CLOSING_RETRIES 50
 /* Where pages stay below, somebody may just have had them in use. */
 #define DROP_TRIES 3
 /* A drain without a deadline gives up after this. */
@@ -64,8 +60,7 @@ static void set_claim(struct inode *inode, const struct lock_claims *claims, boo
 static int step_lock(struct context *context, struct transition *transition)
 {
     struct inode *inode = transition->job.inode;
-    const int error = transition->lock_is_held ? lock_enter(context, inode, &transition->change)
-                                               : lock_take(context, inode, &transition->change);
+    const int error = lock_take(context, inode, &transition->change);
 
     if (error == 0)
         set_claim(inode, &transition->claims, true);
@@ -95,13 +90,13 @@ static int step_unlock(struct context *context, struct transition *transition)
  * Another host that writes holds 101. One that holds 201 alone is on its way out, or reads and
  * minds writers: both stand in the way of a writer, neither in that of a reader.
  */
-static int step_test(struct context *context, struct transition *transition, bool *conflict)
+static int step_test(const struct transition *transition, bool *conflict)
 {
     struct inode *inode = transition->job.inode;
-    int error = lock_test(context, inode, QEMU_BYTE_USES_WRITE, conflict);
+    int error = lock_test(inode, QEMU_BYTE_USES_WRITE, conflict);
 
     if (error == 0 && !*conflict && transition->handoff.plan.writes)
-        error = lock_test(context, inode, QEMU_BYTE_UNSHARED_WRITE, conflict);
+        error = lock_test(inode, QEMU_BYTE_UNSHARED_WRITE, conflict);
     return error;
 }
 
@@ -174,8 +169,7 @@ static int step_drain(struct context *context, struct transition *transition)
     return error;
 }
 
-/* Each description has its own memory of a write-back error: all that may have written are asked.
- */
+/* A description remembers write-back errors of its own: all that may have written are asked. */
 static int step_sync(struct transition *transition)
 {
     struct inode *inode = transition->job.inode;
@@ -208,7 +202,7 @@ static void carry_out(struct context *context, struct transition *transition,
         outcome->error = step_lock(context, transition);
         break;
     case HANDOFF_STEP_TEST:
-        outcome->error = step_test(context, transition, &outcome->conflict);
+        outcome->error = step_test(transition, &outcome->conflict);
         break;
     case HANDOFF_STEP_DROP:
         outcome->error = step_drop(transition);
@@ -378,17 +372,22 @@ static void finish(struct context *context, struct transition *transition, int e
     pool_finish(context->pool, &transition->job);
 }
 
-/* LOCK met a conflict that may pass: nothing was taken, and the job comes back. */
+/*
+ * LOCK met a conflict that may pass: nothing was taken, and the job comes back. So does one that
+ * had waited: between the wait and its job the bytes may have been given back by another thread's
+ * unlock or close, and be somebody else's now.
+ */
 static bool comes_back(struct context *context, struct transition *transition)
 {
-    if (transition->handoff.answer != -EAGAIN || transition->lock_is_held)
+    if (transition->handoff.answer != -EAGAIN)
         return false;
+    transition->lock_is_held = false;
     if (transition->retries_left > 0 &&
         lock_holder_is_closing(context, transition->job.inode, &transition->change)) {
         transition->retries_left--;
         transition->begun = false;
         lock_change_deinit(&transition->change);
-        pool_again(context->pool, &transition->job, CLOSING_AGAIN_MS);
+        pool_again(context->pool, &transition->job, LOCK_CLOSING_AGAIN_MS);
         return true;
     }
     if (!transition->waits)
@@ -491,6 +490,10 @@ static void run(struct context *context, struct job *job)
         lock_description_drop(context, job->inode, transition->change.range.owner);
     else
         error = prepare(context, transition);
+    if (error != 0 && transition->lock_is_held &&
+        lock_give_back(context, job->inode, &transition->change) != 0)
+        log_error("inode %ju: a lock that nobody holds stays below until its file is closed",
+                  (uintmax_t)job->inode->identity.ino);
     if (error != 0) {
         finish(context, transition, error);
         return;
@@ -518,7 +521,7 @@ struct transition *transition_new(struct inode *inode, const struct lock_change 
     transition->job.run = run;
     transition->job.free = transition_free;
     transition->change = *change;
-    transition->retries_left = CLOSING_RETRIES;
+    transition->retries_left = LOCK_CLOSING_RETRIES;
     return transition;
 }
 

@@ -15,7 +15,7 @@ struct transition {
     struct job job; /* first: a job is cast to its transition */
     struct lock_change change;
     bool waits;                    /* F_SETLKW */
-    bool lock_is_held;             /* a waiter got it below already */
+    bool lock_is_held;             /* a waiter got it below; its job takes it again */
     int wait_error;                /* or ended without it */
     struct description *waited_on; /* kept by the wait, until the job has seen its end */
     bool has_caller;               /* who is told, and may keep its lock when giving fails */
