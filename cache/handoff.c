@@ -160,8 +160,6 @@ static bool applies(const struct handoff *handoff, enum handoff_step step)
     switch (step) {
     case HANDOFF_STEP_TEST:
         return plan->tests;
-    case HANDOFF_STEP_DROP:
-        return plan->drops_below;
     case HANDOFF_STEP_READ_RECORD:
         return plan->keeps_record;
     case HANDOFF_STEP_WRITE_RECORD:

@@ -59,7 +59,6 @@ struct handoff_plan {
     bool has_caller;         /* somebody waits for the answer: not a close, a kill */
     bool keeps_record;       /* record=on or require */
     bool record_is_required; /* record=require */
-    bool drops_below;        /* there is something below to drop (not with a local disk) */
 };
 
 struct handoff {

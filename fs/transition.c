@@ -266,7 +266,6 @@ static struct handoff_plan plan_of(const struct context *context,
         .stops_handles = transition->change.action == LOCK_GIVE_DAEMON,
         .keeps_record = context->options.record != RECORD_OFF,
         .record_is_required = context->options.record == RECORD_REQUIRE,
-        .drops_below = true,
     };
 }
 
