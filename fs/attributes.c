@@ -13,13 +13,11 @@
 
 /* Seconds: as long as it takes, since a transition drops them by notification. */
 #define OWNER_TIMEOUT 3600.0
-/* Seconds; as any other passthrough layer, with coherence=off. */
-#define INCOHERENT_TIMEOUT 1.0
 
 double attributes_timeout(const struct context *context, struct inode *inode)
 {
     if (!context->options.coherence)
-        return INCOHERENT_TIMEOUT;
+        return ATTRIBUTES_INCOHERENT_TIMEOUT;
     if (!S_ISREG(inode->type))
         return 0;
 
@@ -38,9 +36,8 @@ static bool must_ask_server(const struct context *context, struct inode *inode)
     pthread_mutex_lock(&inode->mutex);
     const bool unknown =
         !context->records && inode->open_handles > 0 && !owner_may_cache(&inode->owner);
-    const bool asks = owner_asks_server(&inode->owner) || inode->distrusts_below;
     pthread_mutex_unlock(&inode->mutex);
-    return context->options.coherence && (asks || unknown);
+    return context->options.coherence && (unknown || inode_asks_server(inode));
 }
 
 int attributes_read(struct context *context, struct inode *inode, int fd, struct stat *attributes)

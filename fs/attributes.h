@@ -8,6 +8,9 @@
 
 #include "inode.h"
 
+/* Seconds; as any other passthrough layer, with coherence=off. For names, too. */
+#define ATTRIBUTES_INCOHERENT_TIMEOUT 1.0
+
 /* Seconds that the kernel may believe an inode's attributes. */
 double attributes_timeout(const struct context *context, struct inode *inode);
 

@@ -44,14 +44,6 @@ static void gate_leave(struct inode *inode, size_t bytes)
     pthread_mutex_unlock(&inode->mutex);
 }
 
-static bool asks_server(struct inode *inode)
-{
-    pthread_mutex_lock(&inode->mutex);
-    const bool asks = owner_asks_server(&inode->owner) || inode->distrusts_below;
-    pthread_mutex_unlock(&inode->mutex);
-    return asks;
-}
-
 /* ---- opening ---- */
 
 /*
@@ -341,7 +333,8 @@ static ssize_t read_bytes(struct context *context, struct handle *handle, size_t
         return read_cached(handle, size, offset, bytes);
 
     count = backing_read_fresh(handle, size, offset, bytes);
-    refresh_drop_later(context, inode); /* the kernel may have kept what it was given */
+    /* The kernel may have kept what it was given, for a mapping even of a DIRECT_IO open. */
+    refresh_drop_later(context, inode);
     return count;
 }
 
@@ -587,7 +580,7 @@ static off_t seek(struct context *context, const struct handle *handle, off_t of
 {
     struct stat attributes;
 
-    if (asks_server(handle->inode)) {
+    if (inode_asks_server(handle->inode)) {
         const int error = inode_stat(context->inodes, handle->inode, handle->fd, true, &attributes);
 
         if (error != 0)
@@ -618,7 +611,7 @@ static ssize_t copy(fuse_req_t req, const struct handle *from, off_t from_offset
     ssize_t count;
     int error;
 
-    if (asks_server(from->inode))
+    if (inode_asks_server(from->inode))
         return -EOPNOTSUPP;
     error = gate_enter(context, to->inode, to);
     if (error != 0)

@@ -18,6 +18,8 @@ void data_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size, 
                 struct fuse_file_info *fi);
 void data_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void data_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+
+/* Of a directory, too. */
 void data_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi);
 void data_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
                     struct fuse_file_info *fi);

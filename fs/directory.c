@@ -80,7 +80,7 @@ static size_t add_plus(struct listing *listing, const struct handle *handle,
     const bool dots = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
     struct stat attributes;
 
-    if (!dots && inode_lookup(context->inodes, handle->fd, entry->d_name, inode, &attributes) == 0)
+    if (!dots && names_look_up(context, handle->fd, entry->d_name, inode, &attributes) == 0)
         found = names_entry(context, *inode, &attributes);
     return fuse_add_direntry_plus(listing->req, listing->bytes + listing->used,
                                   listing->size - listing->used, entry->d_name, &found,
@@ -192,16 +192,4 @@ void directory_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
     if (handle)
         handle_close(context, handle);
     fuse_reply_err(req, 0);
-}
-
-void directory_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi)
-{
-    struct handle *handle = handle_find(context_of(req)->handles, fi->fh);
-    int result = -1;
-
-    (void)ino;
-    errno = EBADF;
-    if (handle)
-        result = data_only ? fdatasync(handle->fd) : fsync(handle->fd);
-    fuse_reply_err(req, result == 0 ? 0 : errno);
 }

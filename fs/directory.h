@@ -14,6 +14,5 @@ void directory_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 void directory_read_plus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
                          struct fuse_file_info *fi);
 void directory_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
-void directory_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi);
 
 #endif

@@ -626,6 +626,14 @@ int inode_stat(struct inode_table *table, struct inode *inode, int fd, bool forc
     return 0;
 }
 
+bool inode_asks_server(struct inode *inode)
+{
+    pthread_mutex_lock(&inode->mutex);
+    const bool asks = owner_asks_server(&inode->owner) || inode->distrusts_below;
+    pthread_mutex_unlock(&inode->mutex);
+    return asks;
+}
+
 size_t inode_count(struct inode_table *table)
 {
     pthread_mutex_lock(&table->lock);

@@ -145,6 +145,10 @@ struct proc_path inode_proc_path(int fd);
 int inode_stat(struct inode_table *table, struct inode *inode, int fd, bool forced,
                struct stat *attributes);
 
+/* Whether reads and attributes are the server's to give: by the state, or since pages stayed below.
+ */
+bool inode_asks_server(struct inode *inode);
+
 /*
  * Calls `visit` for each inode with open handles, holding a reference on it and no lock. Ends
  * early and returns its value when that is not 0.

@@ -13,9 +13,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Seconds; as any other passthrough layer, with coherence=off. */
-#define INCOHERENT_TIMEOUT 1.0
-
 bool names_hidden(const struct context *context, uint64_t parent, const char *name)
 {
     return parent == FUSE_ROOT_ID && context->options.coherence &&
@@ -29,27 +26,17 @@ struct fuse_entry_param names_entry(struct context *context, struct inode *inode
         .ino = inode->node_id,
         .attr = *attributes,
         .attr_timeout = attributes_timeout(context, inode),
-        .entry_timeout = context->options.coherence ? 0 : INCOHERENT_TIMEOUT,
+        .entry_timeout = context->options.coherence ? 0 : ATTRIBUTES_INCOHERENT_TIMEOUT,
     };
 }
 
-/*
- * The one way to answer with an entry: looked up below `parent_fd` as the calling thread,
- * attributes as the inode's state asks for them. 0 with *inode referenced, or a negative errno.
- */
-static int look_up(struct context *context, int parent_fd, const char *name, struct inode **inode,
-                   struct stat *attributes)
+int names_look_up(struct context *context, int parent_fd, const char *name, struct inode **inode,
+                  struct stat *attributes)
 {
     const int error = inode_lookup(context->inodes, parent_fd, name, inode, attributes);
 
-    if (error != 0 || !S_ISREG((*inode)->type))
+    if (error != 0 || !S_ISREG((*inode)->type) || !inode_asks_server(*inode))
         return error;
-
-    pthread_mutex_lock(&(*inode)->mutex);
-    const bool forced = owner_asks_server(&(*inode)->owner);
-    pthread_mutex_unlock(&(*inode)->mutex);
-    if (!forced)
-        return 0;
 
     _cleanup_pin_ struct inode_pin pin = inode_pin_scoped(context->inodes, *inode);
     const int again =
@@ -92,7 +79,7 @@ static int lookup(fuse_req_t req, fuse_ino_t parent, const char *name, struct in
     _cleanup_caller_ struct caller caller = caller_begin(req);
     if (pin.fd < 0 || caller.error != 0)
         return pin.fd < 0 ? pin.fd : caller.error;
-    return look_up(context, pin.fd, name, inode, attributes);
+    return names_look_up(context, pin.fd, name, inode, attributes);
 }
 
 void names_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -177,7 +164,7 @@ static int create(fuse_req_t req, fuse_ino_t parent, const char *name,
     if (pin.fd < 0 || caller.error != 0)
         return pin.fd < 0 ? pin.fd : caller.error;
     const int error = make(context, pin.fd, name, creation);
-    return error != 0 ? error : look_up(context, pin.fd, name, inode, attributes);
+    return error != 0 ? error : names_look_up(context, pin.fd, name, inode, attributes);
 }
 
 static void create_and_reply(fuse_req_t req, fuse_ino_t parent, const char *name,

@@ -34,7 +34,7 @@ const struct fuse_lowlevel_ops operations = {
     .readdir = directory_read,
     .readdirplus = directory_read_plus,
     .releasedir = directory_release,
-    .fsyncdir = directory_fsync,
+    .fsyncdir = data_fsync,
 
     .getxattr = xattr_get,
     .setxattr = xattr_set,

@@ -8,8 +8,7 @@
 
 #include <stdlib.h>
 
-/* Standby reads share one drop for so long: earlier, it takes the pages away before they are read.
- */
+/* Standby reads share one drop: a faster one takes the pages away before they are read. */
 #define DROP_DELAY_MS 10
 
 static void job_free(struct job *job)
