@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "attributes.h"
 
-#include "caller.h"
+#include "acting.h"
 #include "data.h"
 #include "handle.h"
 
@@ -182,20 +182,19 @@ void attributes_set(fuse_req_t req, fuse_ino_t ino, struct stat *wanted, int to_
 
 static int may_access(fuse_req_t req, struct inode *inode, int mask)
 {
-    _cleanup_pin_ struct inode_pin pin = inode_pin_scoped(context_of(req)->inodes, inode);
-    _cleanup_caller_ struct caller caller = caller_begin(req);
+    _cleanup_acting_ struct acting acting = acting_begin(req, inode);
 
-    if (pin.fd < 0 || caller.error != 0)
-        return pin.fd < 0 ? pin.fd : caller.error;
+    if (acting.fd < 0)
+        return acting.fd;
     /* AT_EACCESS: by the thread's fsuid; the real uid stays the daemon's. */
-    return faccessat(AT_FDCWD, inode_proc_path(pin.fd).text, mask, AT_EACCESS) == 0 ? 0 : -errno;
+    return faccessat(AT_FDCWD, acting.path.text, mask, AT_EACCESS) == 0 ? 0 : -errno;
 }
 
 void attributes_access(fuse_req_t req, fuse_ino_t ino, int mask)
 {
     struct inode *inode = inode_find(context_of(req)->inodes, ino);
 
-    fuse_reply_err(req, inode ? -may_access(req, inode, mask) : ESTALE);
+    fuse_reply_err(req, -may_access(req, inode, mask));
 }
 
 static int read_statfs(struct context *context, struct inode *inode, struct statvfs *result)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "directory.h"
 
-#include "caller.h"
+#include "acting.h"
 #include "handle.h"
 #include "names.h"
 
@@ -13,13 +13,12 @@
 
 static int open_below(fuse_req_t req, struct inode *inode, int flags)
 {
-    _cleanup_pin_ struct inode_pin pin = inode_pin_scoped(context_of(req)->inodes, inode);
-    _cleanup_caller_ struct caller caller = caller_begin(req);
+    _cleanup_acting_ struct acting acting = acting_begin(req, inode);
     const int kept = O_RDONLY | O_DIRECTORY | O_CLOEXEC | (flags & O_NOATIME);
 
-    if (pin.fd < 0 || caller.error != 0)
-        return pin.fd < 0 ? pin.fd : caller.error;
-    const int fd = open(inode_proc_path(pin.fd).text, kept);
+    if (acting.fd < 0)
+        return acting.fd;
+    const int fd = open(acting.path.text, kept);
     return fd >= 0 ? fd : -errno;
 }
 

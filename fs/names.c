@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "names.h"
 
+#include "acting.h"
 #include "attributes.h"
-#include "caller.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -68,18 +68,14 @@ static int lookup(fuse_req_t req, fuse_ino_t parent, const char *name, struct in
                   struct stat *attributes)
 {
     struct context *context = context_of(req);
-    struct inode *directory = inode_find(context->inodes, parent);
 
-    if (!directory)
-        return -ESTALE;
     if (names_hidden(context, parent, name))
         return -ENOENT;
 
-    _cleanup_pin_ struct inode_pin pin = inode_pin_scoped(context->inodes, directory);
-    _cleanup_caller_ struct caller caller = caller_begin(req);
-    if (pin.fd < 0 || caller.error != 0)
-        return pin.fd < 0 ? pin.fd : caller.error;
-    return names_look_up(context, pin.fd, name, inode, attributes);
+    _cleanup_acting_ struct acting acting = acting_begin(req, inode_find(context->inodes, parent));
+    if (acting.fd < 0)
+        return acting.fd;
+    return names_look_up(context, acting.fd, name, inode, attributes);
 }
 
 void names_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -152,19 +148,15 @@ static int create(fuse_req_t req, fuse_ino_t parent, const char *name,
                   const struct creation *creation, struct inode **inode, struct stat *attributes)
 {
     struct context *context = context_of(req);
-    struct inode *directory = inode_find(context->inodes, parent);
 
-    if (!directory)
-        return -ESTALE;
     if (names_hidden(context, parent, name))
         return -EPERM;
 
-    _cleanup_pin_ struct inode_pin pin = inode_pin_scoped(context->inodes, directory);
-    _cleanup_caller_ struct caller caller = caller_begin(req);
-    if (pin.fd < 0 || caller.error != 0)
-        return pin.fd < 0 ? pin.fd : caller.error;
-    const int error = make(context, pin.fd, name, creation);
-    return error != 0 ? error : names_look_up(context, pin.fd, name, inode, attributes);
+    _cleanup_acting_ struct acting acting = acting_begin(req, inode_find(context->inodes, parent));
+    if (acting.fd < 0)
+        return acting.fd;
+    const int error = make(context, acting.fd, name, creation);
+    return error != 0 ? error : names_look_up(context, acting.fd, name, inode, attributes);
 }
 
 static void create_and_reply(fuse_req_t req, fuse_ino_t parent, const char *name,
@@ -205,18 +197,14 @@ void names_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *n
 static int removal(fuse_req_t req, fuse_ino_t parent, const char *name, int flags)
 {
     struct context *context = context_of(req);
-    struct inode *directory = inode_find(context->inodes, parent);
 
-    if (!directory)
-        return -ESTALE;
     if (names_hidden(context, parent, name))
         return -ENOENT;
 
-    _cleanup_pin_ struct inode_pin pin = inode_pin_scoped(context->inodes, directory);
-    _cleanup_caller_ struct caller caller = caller_begin(req);
-    if (pin.fd < 0 || caller.error != 0)
-        return pin.fd < 0 ? pin.fd : caller.error;
-    return unlinkat(pin.fd, name, flags) == 0 ? 0 : -errno;
+    _cleanup_acting_ struct acting acting = acting_begin(req, inode_find(context->inodes, parent));
+    if (acting.fd < 0)
+        return acting.fd;
+    return unlinkat(acting.fd, name, flags) == 0 ? 0 : -errno;
 }
 
 void names_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -233,24 +221,20 @@ static int move(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t 
                 const char *new_name, unsigned flags)
 {
     struct context *context = context_of(req);
-    struct inode *from = inode_find(context->inodes, parent);
     struct inode *to = inode_find(context->inodes, new_parent);
 
-    if (!from || !to)
+    if (!to)
         return -ESTALE;
     if (names_hidden(context, parent, name))
         return -ENOENT;
     if (names_hidden(context, new_parent, new_name))
         return -EPERM;
 
-    _cleanup_pin_ struct inode_pin from_pin = inode_pin_scoped(context->inodes, from);
     _cleanup_pin_ struct inode_pin to_pin = inode_pin_scoped(context->inodes, to);
-    _cleanup_caller_ struct caller caller = caller_begin(req);
-    if (from_pin.fd < 0 || to_pin.fd < 0)
-        return from_pin.fd < 0 ? from_pin.fd : to_pin.fd;
-    if (caller.error != 0)
-        return caller.error;
-    return renameat2(from_pin.fd, name, to_pin.fd, new_name, flags) == 0 ? 0 : -errno;
+    _cleanup_acting_ struct acting from = acting_begin(req, inode_find(context->inodes, parent));
+    if (from.fd < 0 || to_pin.fd < 0)
+        return from.fd < 0 ? from.fd : to_pin.fd;
+    return renameat2(from.fd, name, to_pin.fd, new_name, flags) == 0 ? 0 : -errno;
 }
 
 void names_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,

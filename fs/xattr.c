@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "xattr.h"
 
-#include "caller.h"
-#include "inode.h"
+#include "acting.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -15,37 +14,10 @@ static bool is_trusted(const char *name)
     return strncmp(name, "trusted.", strlen("trusted.")) == 0;
 }
 
-/* One request: the inode pinned, the thread acting as the caller; undone by access_end. */
-struct access {
-    struct inode_pin pin;
-    struct caller caller;
-    int error;
-    struct proc_path path;
-};
-
-static struct access access_begin(fuse_req_t req, fuse_ino_t ino)
+static struct acting begin(fuse_req_t req, fuse_ino_t ino)
 {
-    struct context *context = context_of(req);
-    struct inode *inode = inode_find(context->inodes, ino);
-    struct access access = {.pin.fd = -ESTALE};
-
-    if (inode)
-        access.pin = inode_pin_scoped(context->inodes, inode);
-    access.error = access.pin.fd < 0 ? access.pin.fd : 0;
-    if (access.error == 0) {
-        access.path = inode_proc_path(access.pin.fd);
-        access.caller = caller_begin(req);
-        access.error = access.caller.error;
-    }
-    return access;
+    return acting_begin(req, inode_find(context_of(req)->inodes, ino));
 }
-
-static void access_end(struct access *access)
-{
-    caller_end(&access->caller);
-    inode_pin_end(&access->pin);
-}
-#define _cleanup_access_ __attribute__((cleanup(access_end)))
 
 /* A value or a list of `length` bytes, or its length alone when no buffer was offered. */
 static void reply_bytes(fuse_req_t req, ssize_t length, const char *bytes, size_t size)
@@ -60,13 +32,13 @@ static void reply_bytes(fuse_req_t req, ssize_t length, const char *bytes, size_
 
 static ssize_t get(fuse_req_t req, fuse_ino_t ino, const char *name, char *value, size_t size)
 {
-    _cleanup_access_ struct access access = access_begin(req, ino);
+    _cleanup_acting_ struct acting acting = begin(req, ino);
 
-    if (access.error != 0)
-        return access.error;
+    if (acting.fd < 0)
+        return acting.fd;
     if (is_trusted(name) && !caller_is_root(req))
         return -ENODATA;
-    const ssize_t length = getxattr(access.path.text, name, value, size);
+    const ssize_t length = getxattr(acting.path.text, name, value, size);
     return length >= 0 ? length : -errno;
 }
 
@@ -99,11 +71,11 @@ static ssize_t hide_trusted(char *list, ssize_t length)
 /* The whole list as the caller sees it, into a buffer that holds the largest one. */
 static ssize_t list(fuse_req_t req, fuse_ino_t ino, char *names)
 {
-    _cleanup_access_ struct access access = access_begin(req, ino);
+    _cleanup_acting_ struct acting acting = begin(req, ino);
 
-    if (access.error != 0)
-        return access.error;
-    const ssize_t length = listxattr(access.path.text, names, XATTR_LIST_MAX);
+    if (acting.fd < 0)
+        return acting.fd;
+    const ssize_t length = listxattr(acting.path.text, names, XATTR_LIST_MAX);
     if (length < 0)
         return -errno;
     return caller_is_root(req) ? length : hide_trusted(names, length);
@@ -123,13 +95,13 @@ void xattr_list(fuse_req_t req, fuse_ino_t ino, size_t size)
 static int set(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size,
                int flags)
 {
-    _cleanup_access_ struct access access = access_begin(req, ino);
+    _cleanup_acting_ struct acting acting = begin(req, ino);
 
-    if (access.error != 0)
-        return access.error;
+    if (acting.fd < 0)
+        return acting.fd;
     if (is_trusted(name) && !caller_is_root(req))
         return -EPERM;
-    return setxattr(access.path.text, name, value, size, flags) == 0 ? 0 : -errno;
+    return setxattr(acting.path.text, name, value, size, flags) == 0 ? 0 : -errno;
 }
 
 void xattr_set(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size,
@@ -140,13 +112,13 @@ void xattr_set(fuse_req_t req, fuse_ino_t ino, const char *name, const char *val
 
 static int unset(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
-    _cleanup_access_ struct access access = access_begin(req, ino);
+    _cleanup_acting_ struct acting acting = begin(req, ino);
 
-    if (access.error != 0)
-        return access.error;
+    if (acting.fd < 0)
+        return acting.fd;
     if (is_trusted(name) && !caller_is_root(req))
         return -EPERM;
-    return removexattr(access.path.text, name) == 0 ? 0 : -errno;
+    return removexattr(acting.path.text, name) == 0 ? 0 : -errno;
 }
 
 void xattr_remove(fuse_req_t req, fuse_ino_t ino, const char *name)
