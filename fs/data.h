@@ -1,17 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The data path, and all that changes what a file holds or how long it is. One gate stands before
- * each change: whether the inode's state lets it pass, and that a release can wait for it.
+ * The data path, and all that changes what a file holds or how long it is; each change by the gate.
  */
 #ifndef MIGFS_FS_DATA_H
 #define MIGFS_FS_DATA_H
 
 #include "handle.h"
 
-void data_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
-void data_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
-                 struct fuse_file_info *fi);
-void data_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file_info *fi);
 void data_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
                struct fuse_file_info *fi);
 void data_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size, off_t offset,

@@ -7,6 +7,7 @@
 #include "ioctl.h"
 #include "lock.h"
 #include "names.h"
+#include "open.h"
 #include "serve.h"
 #include "xattr.h"
 
@@ -41,9 +42,9 @@ const struct fuse_lowlevel_ops operations = {
     .listxattr = xattr_list,
     .removexattr = xattr_remove,
 
-    .open = data_open,
-    .create = data_create,
-    .tmpfile = data_tmpfile,
+    .open = open_existing,
+    .create = open_new,
+    .tmpfile = open_unnamed,
     .read = data_read,
     .write = data_write,
     .flush = data_flush,

@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the mount options fence= and standby= change."""
+import contextlib
 import errno
+import os
 
-from pair import IMAGE_BYTES, runs
+from pair import IMAGE_BYTES, CallFailed, runs
 from scenario import QUICK, Theme, Wrong, expect, expect_same, expect_state
 import testbed
 
 theme = Theme("options")
 PAGES = IMAGE_BYTES // 4096
+SYS_OPENAT = {"x86_64": 257, "aarch64": 56}.get(os.uname().machine)
 
 
 def standing_by(pair):
@@ -36,6 +39,39 @@ def strict_refuses_the_writes_of_a_standby(pair):
                  f"open 2 rw+t {b.host.path(name)}", f"allocate 1 0 {2 * IMAGE_BYTES}"):
         testbed.check(b.error(line) == errno.EIO, f"not refused: {line}")
     testbed.check(pair.stored(name) == b"A" * IMAGE_BYTES, "a standby changed the file")
+
+
+def creates_below(host):
+    """A thread of the host's migfs is in openat(2) with O_CREAT: the store has not answered yet."""
+    for task in os.listdir(f"/proc/{host.above.pid}/task"):
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{host.above.pid}/task/{task}/syscall", encoding="ascii") as file:
+                words = file.read().split()
+            if words[0] == str(SYS_OPENAT) and int(words[3], 16) & os.O_CREAT:
+                return True
+    return False
+
+
+@theme.scenario(QUICK, options="fence=strict,deadline=1000")
+def strict_refuses_a_creator_whose_file_another_host_made_first(pair):
+    """O_CREAT | O_TRUNC: there was no such file when the kernel looked, and there is now."""
+    name = "made"
+    b = pair.b.vmm()
+    pair.b.control("freeze names")
+    b.begin(f"open 1 rw+ct {b.host.path(name)}")
+    testbed.wait_until(lambda: creates_below(pair.b), what="the create does not reach the store")
+    a = pair.a.vmm(name, "rw+c")
+    a.lock(1)
+    a.write(1, 0, IMAGE_BYTES, "A")
+    a.ask("fsync 1")
+    pair.b.control("thaw")
+    try:
+        b.end()
+        error = 0
+    except CallFailed as failure:
+        error = failure.number
+    expect(pair.stored(name) == b"A" * IMAGE_BYTES, "a standby truncated the file")
+    testbed.check(error == errno.EIO, f"errno {error}")
 
 
 @theme.scenario(options="fence=strict,deadline=500")
