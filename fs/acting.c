@@ -13,7 +13,7 @@ struct acting acting_begin(fuse_req_t req, struct inode *inode)
     acting.fd = acting.pin.fd;
     if (acting.fd < 0)
         return acting;
-    acting.path = inode_proc_path(acting.fd);
+    acting.path = proc_path(acting.fd);
     acting.caller = caller_begin(req);
     if (acting.caller.error != 0)
         acting.fd = acting.caller.error;

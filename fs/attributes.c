@@ -138,7 +138,7 @@ static int set(struct context *context, struct inode *inode, struct handle *hand
     if (to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
         error = set_owner(fd, wanted, to_set);
     if (error == 0 && to_set & FUSE_SET_ATTR_MODE)
-        error = chmod(inode_proc_path(fd).text, wanted->st_mode & 07777) == 0 ? 0 : -errno;
+        error = chmod(proc_path(fd).text, wanted->st_mode & 07777) == 0 ? 0 : -errno;
     if (error == 0 && to_set & FUSE_SET_ATTR_SIZE)
         error = data_truncate(context, inode, handle, fd, wanted->st_size);
     if (error == 0 && to_set & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME |

@@ -20,7 +20,7 @@ static int open_errno(const char *path, int flags)
 
 int backing_reopen(const struct handle *handle, int flags)
 {
-    const struct proc_path path = inode_proc_path(handle->fd);
+    const struct proc_path path = proc_path(handle->fd);
     int fd;
 
     {

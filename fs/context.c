@@ -167,7 +167,7 @@ static void log_open_file(struct context *context, struct inode *inode)
     _cleanup_pin_ struct inode_pin pin = inode_pin_scoped(context->inodes, inode);
     char path[4096] = "";
     const ssize_t length =
-        pin.fd < 0 ? -1 : readlink(inode_proc_path(pin.fd).text, path, sizeof(path) - 1);
+        pin.fd < 0 ? -1 : readlink(proc_path(pin.fd).text, path, sizeof(path) - 1);
 
     log_warning("%s is still open here: whoever has it open loses it now",
                 length > 0 ? path : "a file that is gone");

@@ -198,7 +198,7 @@ int data_truncate(struct context *context, struct inode *inode, const struct han
     if (handle && handle_writes(handle))
         result = ftruncate(handle->fd, length) == 0 ? 0 : -errno;
     else
-        result = truncate(inode_proc_path(fd).text, length) == 0 ? 0 : -errno;
+        result = truncate(proc_path(fd).text, length) == 0 ? 0 : -errno;
     gate_leave(inode, 0);
     return result;
 }

@@ -1,19 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "inode.h"
 
-#include "caller.h"
-
-#include <linux/magic.h>
-#include <xxhash.h>
-
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/sysmacros.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 /*
@@ -39,42 +32,6 @@ struct inode_table {
     size_t idle_fds;
     size_t most_idle_fds;
 };
-
-/* ---- identity ---- */
-
-static uint64_t identity_hash(const struct inode_identity *identity)
-{
-    uint64_t words[] = {(uint64_t)identity->dev, (uint64_t)identity->ino,
-                        (uint64_t)identity->birth_ns};
-
-    return XXH3_64bits_withSeed(identity->handle, identity->handle_bytes,
-                                XXH3_64bits(words, sizeof(words)));
-}
-
-static bool identity_equals(const struct inode_identity *a, const struct inode_identity *b)
-{
-    return a->dev == b->dev && a->ino == b->ino && a->birth_ns == b->birth_ns &&
-           a->handle_type == b->handle_type && a->handle_bytes == b->handle_bytes &&
-           memcmp(a->handle, b->handle, a->handle_bytes) == 0;
-}
-
-struct handle_buffer {
-    struct file_handle header;
-    uint8_t bytes[MAX_HANDLE_SZ];
-};
-
-/* The store's file handle of an O_PATH descriptor; none is no error. */
-static void identity_take_handle(struct inode_identity *identity, int fd)
-{
-    struct handle_buffer buffer = {.header.handle_bytes = MAX_HANDLE_SZ};
-    int mount_id;
-
-    if (name_to_handle_at(fd, "", &buffer.header, &mount_id, AT_EMPTY_PATH) != 0)
-        return;
-    identity->handle_type = buffer.header.handle_type;
-    identity->handle_bytes = buffer.header.handle_bytes;
-    memcpy(identity->handle, buffer.header.f_handle, buffer.header.handle_bytes);
-}
 
 static int64_t time_ns(const struct statx_timestamp *time)
 {
@@ -151,18 +108,6 @@ static void close_if_open(int fd)
         close(fd); /* O_PATH: nothing is written by it, nothing can fail */
 }
 
-static int open_identity(int mount_fd, const struct inode_identity *identity)
-{
-    struct handle_buffer buffer = {
-        .header = {.handle_bytes = identity->handle_bytes, .handle_type = identity->handle_type}};
-    _cleanup_pause_ struct caller_pause pause = caller_pause_begin();
-    int fd;
-
-    memcpy(buffer.bytes, identity->handle, identity->handle_bytes);
-    fd = open_by_handle_at(mount_fd, &buffer.header, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-    return fd >= 0 ? fd : -errno;
-}
-
 static const struct crossed_mount *mount_find(const struct inode_table *table, dev_t dev)
 {
     const struct crossed_mount *mount = table->mounts;
@@ -181,44 +126,6 @@ static int mount_fd_of(const struct inode_table *table, dev_t dev)
 }
 
 /*
- * A FUSE store's handles are node ids of one mount of it: they mean nothing to another host, and
- * something else after a forget (linux/fs/fuse/inode.c, fuse_encode_fh).
- */
-static bool handles_are_lasting(int fd)
-{
-    struct statfs filesystem;
-
-    return fstatfs(fd, &filesystem) == 0 && filesystem.f_type != FUSE_SUPER_MAGIC;
-}
-
-/*
- * open_by_handle_at wants a descriptor on the filesystem that is not O_PATH; a directory serves,
- * and tells by its own handle whether handles open here at all. -1: they do not.
- */
-static int open_for_handles(int path_fd)
-{
-    struct inode_identity identity = {0};
-    _cleanup_pause_ struct caller_pause pause = caller_pause_begin();
-    int fd, again;
-
-    if (!handles_are_lasting(path_fd))
-        return -1;
-    identity_take_handle(&identity, path_fd);
-    fd = identity.handle_type == 0
-             ? -1
-             : open(inode_proc_path(path_fd).text, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return -1;
-    again = open_identity(fd, &identity);
-    if (again >= 0) {
-        close(again);
-        return fd;
-    }
-    close(fd);
-    return -1;
-}
-
-/*
  * Whether the filesystem of `dev` has handles to identify inodes by. Found out from the first inode
  * met there, which is the root of it; the lock is held across that.
  */
@@ -231,7 +138,7 @@ static bool has_handles(struct inode_table *table, dev_t dev, int path_fd)
 
         if (mount) {
             *mount = (struct crossed_mount){
-                .dev = dev, .fd = open_for_handles(path_fd), .next = table->mounts};
+                .dev = dev, .fd = identity_open_mount(path_fd), .next = table->mounts};
             table->mounts = mount;
         }
         known = mount;
@@ -256,7 +163,7 @@ int inode_pin(struct inode_table *table, struct inode *inode)
     mount_fd = mount_fd_of(table, inode->identity.dev);
     pthread_mutex_unlock(&table->lock);
 
-    fd = open_identity(mount_fd, &inode->identity);
+    fd = identity_open(mount_fd, &inode->identity);
     if (fd < 0)
         return fd;
 
@@ -284,14 +191,6 @@ void inode_unpin(struct inode_table *table, struct inode *inode)
     }
     pthread_mutex_unlock(&table->lock);
     close_if_open(evicted);
-}
-
-struct proc_path inode_proc_path(int fd)
-{
-    struct proc_path path;
-
-    snprintf(path.text, sizeof(path.text), "/proc/self/fd/%d", fd);
-    return path;
 }
 
 /* ---- the table ---- */
@@ -564,7 +463,7 @@ int inode_lookup(struct inode_table *table, int parent_fd, const char *name, str
     int fd, error;
 
     fd = name[0] ? openat(parent_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC)
-                 : open(inode_proc_path(parent_fd).text, O_PATH | O_CLOEXEC);
+                 : open(proc_path(parent_fd).text, O_PATH | O_CLOEXEC);
     if (fd < 0)
         return -errno;
     error = statx_errno(fd, 0, &seen);
@@ -632,14 +531,6 @@ bool inode_asks_server(struct inode *inode)
     const bool asks = owner_asks_server(&inode->owner) || inode->distrusts_below;
     pthread_mutex_unlock(&inode->mutex);
     return asks;
-}
-
-size_t inode_count(struct inode_table *table)
-{
-    pthread_mutex_lock(&table->lock);
-    const size_t count = table->count;
-    pthread_mutex_unlock(&table->lock);
-    return count;
 }
 
 static bool is_open(struct inode *inode)

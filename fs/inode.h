@@ -11,6 +11,7 @@
 #include "cache/owner.h"
 #include "cache/profile.h"
 #include "context.h"
+#include "identity.h"
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -22,16 +23,6 @@ struct description;
 struct handle;
 struct job;
 struct record_handle;
-
-/* Which file of the store: plain data, enough to find it again after a restart. */
-struct inode_identity {
-    dev_t dev;
-    ino_t ino;
-    int64_t birth_ns; /* 0 where the store gives none */
-    int handle_type;  /* 0: the store gives no handle */
-    unsigned handle_bytes;
-    uint8_t handle[128]; /* MAX_HANDLE_SZ */
-};
 
 /* The last hand-over of an inode on this mount, for status. */
 struct handoff_report {
@@ -135,12 +126,6 @@ void inode_unref(struct inode_table *table, struct inode *inode);
 int inode_pin(struct inode_table *table, struct inode *inode);
 void inode_unpin(struct inode_table *table, struct inode *inode);
 
-/* "/proc/self/fd/N": how a pinned descriptor is opened or named for calls without AT_EMPTY_PATH. */
-struct proc_path {
-    char text[32];
-};
-struct proc_path inode_proc_path(int fd);
-
 /* Attributes by an O_PATH or any other descriptor; `forced`: from the server, past its caches. */
 int inode_stat(struct inode_table *table, struct inode *inode, int fd, bool forced,
                struct stat *attributes);
@@ -155,9 +140,6 @@ bool inode_asks_server(struct inode *inode);
  */
 int inode_each_open(struct inode_table *table, int (*visit)(struct inode *inode, void *data),
                     void *data);
-
-/* How many inodes the table has, the root included. */
-size_t inode_count(struct inode_table *table);
 
 /* A pin that ends with its scope. */
 struct inode_pin {

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "lock.h"
 
-#include "backing.h"
-#include "transition.h"
+#include "description.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -33,198 +32,6 @@ void lock_table_free(struct lock_table *table)
 void lock_change_deinit(struct lock_change *change)
 {
     range_table_deinit(&change->undo_ranges);
-}
-
-struct flock lock_flock(const struct range *range, short type)
-{
-    return (struct flock){
-        .l_type = type,
-        .l_whence = SEEK_SET,
-        .l_start = (off_t)range->start,
-        .l_len = range->end == RANGE_MAX ? 0 : (off_t)(range->end - range->start + 1),
-    };
-}
-
-static short type_of(const struct range *range)
-{
-    return range->type == RANGE_WRITE ? F_WRLCK : F_RDLCK;
-}
-
-static int set_below(int fd, const struct range *range, short type)
-{
-    struct flock lock = lock_flock(range, type);
-
-    if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
-        return 0;
-    return errno == EACCES ? -EAGAIN : -errno; /* fcntl(2): either one is a conflict */
-}
-
-/* ---- descriptions ---- */
-
-static struct description *description_find(const struct inode *inode, uint64_t owner)
-{
-    struct description *description = inode->descriptions;
-
-    while (description && description->owner != owner)
-        description = description->next;
-    return description;
-}
-
-/* Whether the handle's own description is some owner's already. */
-static bool description_is_taken(const struct inode *inode, const struct handle *handle)
-{
-    return handle->description_owner_known &&
-           description_find(inode, handle->description_owner) != NULL;
-}
-
-static int access_of(const struct handle *handle)
-{
-    return handle->flags & O_ACCMODE;
-}
-
-static bool access_suits(int access, enum range_type type)
-{
-    return access == O_RDWR || access == (type == RANGE_WRITE ? O_WRONLY : O_RDONLY);
-}
-
-static void description_link(struct inode *inode, struct description *description)
-{
-    description->next = inode->descriptions;
-    inode->descriptions = description;
-}
-
-/*
- * A description of the owner's own. The handle's where it is free, since what is written through
- * the handle then goes by the description that holds the lock (DESIGN §3); it outlives the handle
- * as a duplicate. A write-only handle's could never take a read lock.
- */
-static int description_open(struct inode *inode, const struct lock_change *change,
-                            struct description **result)
-{
-    struct handle *handle = change->handle;
-    const bool is_own = change->range.owner != LOCK_OWNER_DAEMON &&
-                        !description_is_taken(inode, handle) && access_of(handle) != O_WRONLY;
-    struct description *description = calloc(1, sizeof(*description));
-
-    if (!description)
-        return -ENOMEM;
-    description->owner = change->range.owner;
-    /* No more than the handle may: a file open for writing cannot be executed, for one. */
-    description->access = access_of(handle) == O_WRONLY ? O_RDWR : access_of(handle);
-    description->fd = is_own ? fcntl(handle->fd, F_DUPFD_CLOEXEC, 0)
-                             : backing_reopen(handle, description->access);
-    if (is_own && description->fd < 0)
-        description->fd = -errno;
-    if (description->fd < 0) {
-        const int error = description->fd;
-
-        free(description);
-        return error;
-    }
-    if (is_own) {
-        handle->description_owner = change->range.owner;
-        handle->description_owner_known = true;
-    }
-    *result = description;
-    return 0;
-}
-
-static void description_close(struct description *description)
-{
-    close(description->fd);
-    free(description);
-}
-
-static void description_unlink(struct inode *inode, struct description *description)
-{
-    struct description **link = &inode->descriptions;
-
-    while (*link != description)
-        link = &(*link)->next;
-    *link = description->next;
-}
-
-/* The owner's description goes with its last lock, unless somebody waits on it. */
-void lock_description_drop(struct context *context, struct inode *inode, uint64_t owner)
-{
-    struct description *unused = NULL;
-
-    pthread_mutex_lock(&context->locks->mutex);
-    struct description *description = description_find(inode, owner);
-    if (description && description->waiters == 0 && !range_owner_holds(&inode->ranges, owner)) {
-        description_unlink(inode, description);
-        unused = description;
-    }
-    pthread_mutex_unlock(&context->locks->mutex);
-    if (unused)
-        description_close(unused);
-}
-
-/*
- * The owner's locks are carried to another description: all of them there first, which read locks
- * allow, then none here. Needed when an owner that read-locks through a read-only handle asks for
- * a write lock through another one.
- */
-static int description_carry(struct inode *inode, struct description *from,
-                             const struct description *to)
-{
-    for (size_t i = 0; i < inode->ranges.count; i++) {
-        const struct range *range = &inode->ranges.entries[i];
-
-        if (range->owner != from->owner)
-            continue;
-        const int error = set_below(to->fd, range, type_of(range));
-        if (error != 0)
-            return error;
-    }
-    const struct range all = {.end = RANGE_MAX};
-    return set_below(from->fd, &all, F_UNLCK);
-}
-
-static int description_replace(struct context *context, struct inode *inode,
-                               struct description *old, const struct lock_change *change,
-                               struct description **result)
-{
-    struct description *description;
-    int error;
-
-    if (old->waiters > 0)
-        return -ENOLCK;
-    error = description_open(inode, change, &description);
-    if (error != 0)
-        return error;
-    error = description_carry(inode, old, description);
-    if (error != 0) {
-        description_close(description);
-        return error;
-    }
-    pthread_mutex_lock(&context->locks->mutex);
-    description_unlink(inode, old);
-    description_link(inode, description);
-    pthread_mutex_unlock(&context->locks->mutex);
-    description_close(old);
-    *result = description;
-    return 0;
-}
-
-int lock_description(struct context *context, struct inode *inode, const struct lock_change *change,
-                     struct description **result)
-{
-    struct description *description = description_find(inode, change->range.owner);
-    int error;
-
-    if (description && !access_suits(description->access, change->range.type))
-        return description_replace(context, inode, description, change, result);
-    if (!description) {
-        error = description_open(inode, change, &description);
-        if (error != 0)
-            return error;
-        pthread_mutex_lock(&context->locks->mutex);
-        description_link(inode, description);
-        pthread_mutex_unlock(&context->locks->mutex);
-    }
-    *result = description;
-    return 0;
 }
 
 void lock_last_close(struct context *context, struct inode *inode)
@@ -338,7 +145,7 @@ static int enter_taken(struct context *context, struct inode *inode,
         if (change->is_flock)
             (void)flock(change->handle->fd, LOCK_UN); /* the first error is the one to tell */
         else if (description)
-            (void)set_below(description->fd, &change->range, F_UNLCK);
+            (void)description_set(description->fd, &change->range, F_UNLCK);
     }
     return error;
 }
@@ -361,14 +168,14 @@ static int take_flock(struct context *context, struct inode *inode, struct lock_
 static int take_range(struct context *context, struct inode *inode, struct lock_change *change)
 {
     struct description *description;
-    int error = lock_description(context, inode, change, &description);
+    int error = description_of(context, inode, change, &description);
 
     if (error == 0)
-        error = set_below(description->fd, &change->range, type_of(&change->range));
+        error = description_set(description->fd, &change->range, description_type(&change->range));
     if (error == 0)
         error = enter_taken(context, inode, change);
     if (error != 0)
-        lock_description_drop(context, inode, change->range.owner);
+        description_drop(context, inode, change->range.owner);
     return error;
 }
 
@@ -388,7 +195,7 @@ static int give_daemon(struct context *context, struct inode *inode)
     pthread_mutex_lock(&context->locks->mutex);
     range_clear_owner(&inode->ranges, LOCK_OWNER_DAEMON);
     pthread_mutex_unlock(&context->locks->mutex);
-    lock_description_drop(context, inode, LOCK_OWNER_DAEMON); /* its close unlocks */
+    description_drop(context, inode, LOCK_OWNER_DAEMON); /* its close unlocks */
     set_acquired_by_ioctl(inode, false, 0);
     return 0;
 }
@@ -430,13 +237,13 @@ static int give_range(struct context *context, struct inode *inode, const struct
 
     if (!description)
         return 0;
-    error = set_below(description->fd, range, F_UNLCK);
+    error = description_set(description->fd, range, F_UNLCK);
     if (error != 0)
         return error;
     pthread_mutex_lock(&context->locks->mutex);
     error = range_clear(&inode->ranges, range->owner, range->start, range->end);
     pthread_mutex_unlock(&context->locks->mutex);
-    lock_description_drop(context, inode, range->owner);
+    description_drop(context, inode, range->owner);
     return error;
 }
 
@@ -463,7 +270,7 @@ static void give_by_close(struct context *context, struct inode *inode, const st
     pthread_mutex_lock(&context->locks->mutex);
     (void)range_clear(&inode->ranges, range->owner, range->start, range->end); /* no split: whole */
     pthread_mutex_unlock(&context->locks->mutex);
-    lock_description_drop(context, inode, range->owner);
+    description_drop(context, inode, range->owner);
 }
 
 /* Ranges taken through a handle go one by one: others of the same owner may stay. */
@@ -583,7 +390,7 @@ int lock_undo(struct context *context, struct inode *inode, struct lock_change *
 static int ask_byte(int fd, uint64_t byte, bool *held)
 {
     const struct range range = {.start = byte, .end = byte};
-    struct flock lock = lock_flock(&range, F_WRLCK); /* conflicts with any lock of others */
+    struct flock lock = description_flock(&range, F_WRLCK); /* conflicts with any lock of others */
 
     if (fcntl(fd, F_OFD_GETLK, &lock) != 0)
         return -errno;
@@ -619,7 +426,7 @@ static int set_others(struct inode *inode, const struct description *kept, uint6
     for (const struct description *other = inode->descriptions; other; other = other->next) {
         if (other == kept || !holds_byte(inode, other, byte))
             continue;
-        const int error = set_below(other->fd, &range, type);
+        const int error = description_set(other->fd, &range, type);
         if (error != 0)
             return error;
     }

@@ -24,15 +24,6 @@ struct lock_table {
     pthread_cond_t no_waiters;
 };
 
-/* An open file description below that holds one lock owner's locks of one inode. */
-struct description {
-    struct description *next;
-    uint64_t owner;
-    int fd;
-    int access;       /* O_RDONLY, O_WRONLY or O_RDWR */
-    unsigned waiters; /* blocked requests on it; lock_table.mutex */
-};
-
 /* The lock owner of the daemon's own locks, behind an ioctl's ACQUIRE. The kernel hashes its own.
  */
 #define LOCK_OWNER_DAEMON UINT64_MAX
@@ -88,13 +79,6 @@ int lock_give_back(struct context *context, struct inode *inode, struct lock_cha
  */
 int lock_test(struct inode *inode, uint64_t byte, bool *held_elsewhere);
 
-/* The description that would take the change's range, opened when there is none. */
-int lock_description(struct context *context, struct inode *inode, const struct lock_change *change,
-                     struct description **description);
-
-/* The owner's description is closed if it holds nothing any more and nobody waits on it. */
-void lock_description_drop(struct context *context, struct inode *inode, uint64_t owner);
-
 /* Whether a handle that may be about to close stands in the way, so that waiting a little helps. */
 bool lock_holder_is_closing(struct context *context, struct inode *inode,
                             const struct lock_change *change);
@@ -105,9 +89,6 @@ bool lock_handle_writes(struct context *context, struct inode *inode, const stru
 /* Whether that lock owner, or anybody through that handle, holds anything of the inode. */
 bool lock_owner_holds(struct context *context, struct inode *inode, uint64_t owner);
 bool lock_handle_holds(struct context *context, struct inode *inode, uint64_t handle);
-
-/* fcntl(2)'s form of a range. */
-struct flock lock_flock(const struct range *range, short type);
 
 struct lock_table *lock_table_new(void);
 void lock_table_free(struct lock_table *table);

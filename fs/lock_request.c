@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "description.h"
 #include "lock.h"
 
 #include "backing.h"
@@ -97,7 +98,7 @@ struct question {
 
 static struct flock flock_of(const struct range *range)
 {
-    struct flock lock = lock_flock(range, range->type == RANGE_WRITE ? F_WRLCK : F_RDLCK);
+    struct flock lock = description_flock(range, range->type == RANGE_WRITE ? F_WRLCK : F_RDLCK);
 
     lock.l_pid = (pid_t)range->pid;
     return lock;
@@ -132,7 +133,8 @@ static int ask_below(const struct inode *inode, const struct lock_change *change
     fd = own ? own->fd : fresh;
     if (fd < 0)
         return fd;
-    *lock = lock_flock(&change->range, change->range.type == RANGE_WRITE ? F_WRLCK : F_RDLCK);
+    *lock =
+        description_flock(&change->range, change->range.type == RANGE_WRITE ? F_WRLCK : F_RDLCK);
     if (fcntl(fd, F_OFD_GETLK, lock) != 0)
         error = -errno;
     if (fresh >= 0)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "lock_wait.h"
+#include "description.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -78,7 +79,7 @@ static int block(const struct waiter *waiter)
     if (change->is_flock)
         return flock(change->handle->fd, writes ? LOCK_EX : LOCK_SH) == 0 ? 0 : -errno;
 
-    struct flock lock = lock_flock(&change->range, writes ? F_WRLCK : F_RDLCK);
+    struct flock lock = description_flock(&change->range, writes ? F_WRLCK : F_RDLCK);
     return fcntl(waiter->description->fd, F_OFD_SETLKW, &lock) == 0 ? 0 : -errno;
 }
 
@@ -226,8 +227,8 @@ static struct waiter *waiter_new(struct context *context, struct transition *tra
     waiter->wait.table = transition->change.is_flock ? &transition->job.inode->flocks
                                                      : &transition->job.inode->ranges;
     if (!transition->change.is_flock)
-        *error = lock_description(context, transition->job.inode, &transition->change,
-                                  &waiter->description);
+        *error = description_of(context, transition->job.inode, &transition->change,
+                                &waiter->description);
     return waiter;
 }
 

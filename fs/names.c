@@ -123,7 +123,7 @@ static int make_link(struct context *context, int directory, const char *name,
 
     if (pin.fd < 0)
         return pin.fd;
-    return linkat(AT_FDCWD, inode_proc_path(pin.fd).text, directory, name, AT_SYMLINK_FOLLOW) == 0
+    return linkat(AT_FDCWD, proc_path(pin.fd).text, directory, name, AT_SYMLINK_FOLLOW) == 0
                ? 0
                : -errno;
 }

@@ -1,45 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "record_file.h"
 
-#include "caller.h"
 #include "handle.h"
 #include "log.h"
 #include "names.h"
 #include "pool.h"
 #include "refresh.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-
-/*
- * A directory whose time is coarser than two changes looks unmoved after the second: for this long
- * after a move it is listed at each look.
- */
-#define UNSETTLED_NS (INT64_C(2) * 1000000000)
 
 #define RECORD_ALIGNMENT 4096
 /* One block more than a record has, so that a file that is too long shows. */
 #define READ_BYTES (RECORD_FILE_BYTES + RECORD_ALIGNMENT)
-
-struct record_directory {
-    int path_fd; /* O_PATH */
-    uid_t uid;   /* its owner, as whom all of it is done */
-    gid_t gid;
-    pthread_mutex_t mutex; /* also across the listing: one lists, the others wait for its result */
-    ino_t *inos;           /* sorted */
-    size_t count;
-    int64_t moved_at_ns; /* CLOCK_MONOTONIC, when a new time was first seen */
-    struct statx_timestamp mtime, ctime;
-    bool listed;
-};
 
 struct record_handle {
     unsigned references; /* inode.mutex: the inode's one, and one for each use under way */
@@ -52,219 +31,6 @@ struct record_handle {
     pthread_mutex_t mutex; /* also across a read or write of it */
 };
 
-/* ---- the directory ---- */
-
-static int make_directory(struct context *context)
-{
-    if (mkdirat(context->source_fd, NAMES_RECORD_DIRECTORY, 0700) == 0 || errno == EEXIST)
-        return 0;
-    return -errno;
-}
-
-static int open_directory(struct context *context, struct record_directory *directory)
-{
-    struct stat attributes;
-    const int fd = openat(context->source_fd, NAMES_RECORD_DIRECTORY,
-                          O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-
-    if (fd < 0)
-        return -errno;
-    if (fstat(fd, &attributes) != 0) {
-        const int error = -errno;
-
-        close(fd);
-        return error;
-    }
-    if (attributes.st_mode & (S_IRWXG | S_IRWXO)) {
-        close(fd);
-        return -EACCES;
-    }
-    directory->path_fd = fd;
-    directory->uid = attributes.st_uid;
-    directory->gid = attributes.st_gid;
-    return 0;
-}
-
-static const char *directory_mend(int error)
-{
-    switch (error) {
-    case -ENOTDIR:
-    case -ELOOP:
-        return "is not a directory; remove it";
-    case -EACCES:
-    case -EPERM:
-        return "may not be made or is open to others; run `migfsctl init --uid UID SOURCE` as root "
-               "of the store, or `chmod 700` it";
-    case -EROFS:
-        return "cannot be made on a read-only store";
-    default:
-        return strerror(-error);
-    }
-}
-
-int record_directory_open(struct context *context, struct record_directory **result)
-{
-    struct record_directory *directory;
-    int error;
-
-    *result = NULL;
-    if (!context->options.coherence || context->options.record == RECORD_OFF)
-        return 0;
-    directory = calloc(1, sizeof(*directory));
-    if (!directory)
-        return -ENOMEM;
-    pthread_mutex_init(&directory->mutex, NULL);
-    error = make_directory(context);
-    if (error == 0 || error == -EACCES || error == -EPERM || error == -EROFS) {
-        const int opened = open_directory(context, directory);
-
-        error = opened == -ENOENT && error != 0 ? error : opened;
-    }
-    if (error == 0) {
-        *result = directory;
-        return 0;
-    }
-    pthread_mutex_destroy(&directory->mutex);
-    free(directory);
-    log_warning("no hand-over records: %s/%s %s", context->options.source, NAMES_RECORD_DIRECTORY,
-                directory_mend(error));
-    return context->options.record == RECORD_REQUIRE ? error : 0;
-}
-
-void record_directory_close(struct record_directory *directory)
-{
-    if (!directory)
-        return;
-    close(directory->path_fd);
-    pthread_mutex_destroy(&directory->mutex);
-    free(directory->inos);
-    free(directory);
-}
-
-/* ---- which files have one ---- */
-
-static int compare_inos(const void *a, const void *b)
-{
-    const ino_t left = *(const ino_t *)a, right = *(const ino_t *)b;
-
-    return (left > right) - (left < right);
-}
-
-static bool same_time(const struct statx_timestamp *a, const struct statx_timestamp *b)
-{
-    return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
-}
-
-/* A record's name is the inode number in lower-case hex; anything else is not ours. */
-static bool parse_name(const char *name, ino_t *ino)
-{
-    char *end, canonical[20];
-
-    errno = 0;
-    *ino = strtoull(name, &end, 16);
-    if (errno != 0 || *end != '\0')
-        return false;
-    snprintf(canonical, sizeof(canonical), "%jx", (uintmax_t)*ino);
-    return strcmp(canonical, name) == 0;
-}
-
-static int add_ino(ino_t **inos, size_t *count, size_t *room, ino_t ino)
-{
-    if (*count == *room) {
-        const size_t more = *room ? *room * 2 : 64;
-        ino_t *grown = reallocarray(*inos, more, sizeof(*grown));
-
-        if (!grown)
-            return -ENOMEM;
-        *inos = grown;
-        *room = more;
-    }
-    (*inos)[(*count)++] = ino;
-    return 0;
-}
-
-static DIR *open_listing(const struct record_directory *directory)
-{
-    _cleanup_caller_ struct caller caller = caller_begin_as(directory->uid, directory->gid);
-    const int fd = caller.error == 0
-                       ? openat(directory->path_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-                       : -1;
-    DIR *listing = fd >= 0 ? fdopendir(fd) : NULL;
-
-    if (fd >= 0 && !listing)
-        close(fd);
-    return listing;
-}
-
-/* With the mutex held. On failure the old list stays, and the next look tries again. */
-static int list(struct record_directory *directory)
-{
-    DIR *listing = open_listing(directory);
-    ino_t *inos = NULL, ino;
-    size_t count = 0, room = 0;
-    int error = listing ? 0 : -EIO;
-
-    while (error == 0) {
-        errno = 0;
-        const struct dirent *entry = readdir(listing);
-
-        if (!entry) {
-            error = -errno;
-            break;
-        }
-        if (parse_name(entry->d_name, &ino))
-            error = add_ino(&inos, &count, &room, ino);
-    }
-    if (listing)
-        closedir(listing);
-    if (error != 0) {
-        free(inos);
-        return error;
-    }
-    if (count > 0)
-        qsort(inos, count, sizeof(*inos), compare_inos);
-    free(directory->inos);
-    directory->inos = inos;
-    directory->count = count;
-    return 0;
-}
-
-/* Looks whether the directory moved, and lists it then. Returns whether the list is new. */
-static bool look_at_directory(struct record_directory *directory)
-{
-    struct statx now;
-    bool moved, listed = false;
-
-    if (statx(directory->path_fd, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC,
-              STATX_MTIME | STATX_CTIME, &now) != 0)
-        return false; /* the store does not answer: what is asked of it next will say so */
-
-    pthread_mutex_lock(&directory->mutex);
-    moved = !directory->listed || !same_time(&now.stx_mtime, &directory->mtime) ||
-            !same_time(&now.stx_ctime, &directory->ctime);
-    if (moved)
-        directory->moved_at_ns = pool_now_ns();
-    if (moved || pool_now_ns() - directory->moved_at_ns < UNSETTLED_NS) {
-        listed = list(directory) == 0;
-        if (listed) {
-            directory->mtime = now.stx_mtime;
-            directory->ctime = now.stx_ctime;
-            directory->listed = true;
-        }
-    }
-    pthread_mutex_unlock(&directory->mutex);
-    return listed && moved;
-}
-
-static bool is_listed(struct record_directory *directory, ino_t ino)
-{
-    pthread_mutex_lock(&directory->mutex);
-    const bool found = directory->count > 0 && bsearch(&ino, directory->inos, directory->count,
-                                                       sizeof(ino), compare_inos) != NULL;
-    pthread_mutex_unlock(&directory->mutex);
-    return found;
-}
-
 static bool may_have_record(struct context *context, const struct inode *inode)
 {
     const struct inode *root = inode_find(context->inodes, FUSE_ROOT_ID);
@@ -272,11 +38,19 @@ static bool may_have_record(struct context *context, const struct inode *inode)
     return context->records && S_ISREG(inode->type) && inode->identity.dev == root->identity.dev;
 }
 
+static void tell_owner_of_none(struct inode *inode)
+{
+    pthread_mutex_lock(&inode->mutex);
+    (void)owner_record_seen(&inode->owner, false, 0);
+    pthread_mutex_unlock(&inode->mutex);
+}
+
 static int look_if_plain(struct inode *inode, void *data)
 {
     struct context *context = data;
 
-    if (!may_have_record(context, inode) || !is_listed(context->records, inode->identity.ino))
+    if (!may_have_record(context, inode) ||
+        !record_directory_lists(context->records, inode->identity.ino))
         return 0;
     pthread_mutex_lock(&inode->mutex);
     const bool plain = owner_state(&inode->owner) == OWNER_PLAIN;
@@ -292,22 +66,21 @@ bool record_look(struct context *context, struct inode *inode)
 
     if (!may_have_record(context, inode))
         return false;
-    if (look_at_directory(context->records))
+    if (record_directory_look(context->records))
         (void)inode_each_open(context->inodes, look_if_plain, context); /* short of memory: the
                                                                   next moment of each looks */
-    if (!is_listed(context->records, inode->identity.ino))
-        return false;
     pthread_mutex_lock(&inode->mutex);
     before = owner_state(&inode->owner);
     pthread_mutex_unlock(&inode->mutex);
-    (void)record_file_read(context, inode); /* said there; the acquire is who needs it */
+    if (record_directory_lists(context->records, inode->identity.ino))
+        (void)record_file_read(context, inode); /* said there; the acquire is who needs it */
+    else
+        tell_owner_of_none(inode); /* nor does one that was removed hold anybody up */
     pthread_mutex_lock(&inode->mutex);
     after = owner_state(&inode->owner);
     pthread_mutex_unlock(&inode->mutex);
     return before != after;
 }
-
-/* ---- one record ---- */
 
 static struct record_identity identity_of(const struct inode *inode)
 {
@@ -320,19 +93,6 @@ static struct record_identity identity_of(const struct inode *inode)
                            ? record_handle_hash(from->handle_type, from->handle, from->handle_bytes)
                            : 0,
     };
-}
-
-static int open_record(const struct record_directory *directory, ino_t ino, int flags)
-{
-    char name[20];
-
-    snprintf(name, sizeof(name), "%jx", (uintmax_t)ino);
-    _cleanup_caller_ struct caller caller = caller_begin_as(directory->uid, directory->gid);
-    if (caller.error != 0)
-        return caller.error;
-    const int fd =
-        openat(directory->path_fd, name, flags | O_RDWR | O_DSYNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-    return fd >= 0 ? fd : -errno;
 }
 
 static void record_handle_free(struct record_handle *record)
@@ -355,10 +115,10 @@ static int record_handle_open(struct context *context, struct inode *inode, int 
     if (!record)
         return -ENOMEM;
     record->is_direct = true;
-    fd = open_record(directory, inode->identity.ino, flags | O_DIRECT);
+    fd = record_directory_open_file(directory, inode->identity.ino, flags | O_DIRECT);
     if (fd == -EINVAL) { /* a store without O_DIRECT */
         record->is_direct = false;
-        fd = open_record(directory, inode->identity.ino, flags);
+        fd = record_directory_open_file(directory, inode->identity.ino, flags);
     }
     if (fd < 0) {
         free(record);
@@ -466,13 +226,6 @@ static void tell_owner(struct context *context, struct inode *inode, const struc
 
     pthread_mutex_lock(&inode->mutex);
     (void)owner_record_seen(&inode->owner, foreign, record->generation); /* record_look compares */
-    pthread_mutex_unlock(&inode->mutex);
-}
-
-static void tell_owner_of_none(struct inode *inode)
-{
-    pthread_mutex_lock(&inode->mutex);
-    (void)owner_record_seen(&inode->owner, false, 0);
     pthread_mutex_unlock(&inode->mutex);
 }
 
@@ -587,19 +340,6 @@ static int write_slot(struct record_handle *handle, const struct record *record)
     return error;
 }
 
-/* A new name must last as long as what it names. */
-static int sync_directory(const struct record_directory *directory)
-{
-    DIR *listing = open_listing(directory);
-    int error;
-
-    if (!listing)
-        return -EIO;
-    error = fsync(dirfd(listing)) == 0 || errno == EINVAL ? 0 : -errno;
-    closedir(listing);
-    return error;
-}
-
 static int write_record(struct context *context, struct inode *inode, struct record_handle *handle,
                         enum record_state state, uint64_t generation, const struct stat *attributes)
 {
@@ -614,7 +354,7 @@ static int write_record(struct context *context, struct inode *inode, struct rec
         error = write_slot(handle, &record);
     }
     pthread_mutex_unlock(&handle->mutex);
-    return error == 0 && is_new ? sync_directory(context->records) : error;
+    return error == 0 && is_new ? record_directory_sync(context->records) : error;
 }
 
 static int stat_at_server(struct context *context, struct inode *inode, struct stat *attributes)

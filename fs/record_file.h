@@ -9,16 +9,9 @@
 
 #include "cache/record.h"
 #include "inode.h"
+#include "record_directory.h"
 
-struct record_directory;
 struct record_handle;
-
-/*
- * Opens `.migfs/`, made where this process may; without one (after a line in the log) there are no
- * records, unless the options require them. 0 or a negative errno.
- */
-int record_directory_open(struct context *context, struct record_directory **directory);
-void record_directory_close(struct record_directory *directory);
 
 /*
  * The moment of an open, a lock, an ioctl: one look at the directory, listed anew when it moved;

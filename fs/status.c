@@ -36,7 +36,7 @@ static const char deleted_suffix[] = " (deleted)"; /* d_path, fs/d_path.c */
 /* Where a descriptor's file is now, as the kernel names it: without asking its filesystem. */
 static char *descriptor_path(int fd)
 {
-    const struct proc_path link = inode_proc_path(fd);
+    const struct proc_path link = proc_path(fd);
     char *path = malloc(PATH_MAX);
     ssize_t length;
 

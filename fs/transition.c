@@ -2,6 +2,7 @@
 #include "transition.h"
 
 #include "backing.h"
+#include "description.h"
 #include "events.h"
 #include "fault.h"
 #include "lock_wait.h"
@@ -486,7 +487,7 @@ static void run(struct context *context, struct job *job)
     if (error == 0 && !transition->lock_is_held && pool_expired(context->pool, job))
         error = -ETIMEDOUT; /* its caller knows, and may have closed the handle since */
     if (error != 0)
-        lock_description_drop(context, job->inode, transition->change.range.owner);
+        description_drop(context, job->inode, transition->change.range.owner);
     else
         error = prepare(context, transition);
     if (error != 0 && transition->lock_is_held &&

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * `.migfs/` at the root of SOURCE: which files have a record, as its listing says, and the way to a
+ * record's file. All of it as the directory's owner (DESIGN §6). Callable from any thread.
+ */
+#ifndef MIGFS_FS_RECORD_DIRECTORY_H
+#define MIGFS_FS_RECORD_DIRECTORY_H
+
+#include "context.h"
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+struct record_directory;
+
+/*
+ * Opens `.migfs/`, made where this process may; without one (after a line in the log) there are no
+ * records, unless the options require them. 0 or a negative errno.
+ */
+int record_directory_open(struct context *context, struct record_directory **directory);
+void record_directory_close(struct record_directory *directory);
+
+/*
+ * Asks the server whether the directory moved, and lists it then. True: the list is new. Where the
+ * store does not answer the old one stays, and what is asked of it next says so.
+ */
+bool record_directory_look(struct record_directory *directory);
+
+/* Whether the list has a record of that inode number. */
+bool record_directory_lists(struct record_directory *directory, ino_t ino);
+
+/*
+ * Opens the record of an inode number for reading and stable writing, with `flags` of open(2) more.
+ * A descriptor, the caller's to close, or a negative errno.
+ */
+int record_directory_open_file(const struct record_directory *directory, ino_t ino, int flags);
+
+/* A new name in it lasts from now on. 0 or a negative errno. */
+int record_directory_sync(const struct record_directory *directory);
+
+#endif
