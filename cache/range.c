@@ -204,15 +204,6 @@ const struct range *range_conflict(const struct range_table *table, const struct
     return lowest;
 }
 
-bool range_holds_byte(const struct range_table *table, uint64_t byte)
-{
-    for (size_t i = 0; i < table->count; i++) {
-        if (table->entries[i].start <= byte && byte <= table->entries[i].end)
-            return true;
-    }
-    return false;
-}
-
 bool range_owner_holds_byte(const struct range_table *table, uint64_t owner, uint64_t byte)
 {
     return entry_starts_by(table, table_find(table, owner, byte), owner, byte);

@@ -66,8 +66,7 @@ void range_clear_owner(struct range_table *table, uint64_t owner);
  */
 const struct range *range_conflict(const struct range_table *table, const struct range *wanted);
 
-/* Whether any range covers the byte: by anybody, or by that owner. */
-bool range_holds_byte(const struct range_table *table, uint64_t byte);
+/* Whether a range of the owner's covers the byte. */
 bool range_owner_holds_byte(const struct range_table *table, uint64_t owner, uint64_t byte);
 
 /* Whether the owner holds anything. */
