@@ -60,6 +60,14 @@ static int look_if_plain(struct inode *inode, void *data)
     return 0;
 }
 
+/* One that was removed holds nobody up, and what is written next must not go to a file without
+ * name. */
+static void forget_record(struct inode *inode)
+{
+    record_file_last_close(inode);
+    tell_owner_of_none(inode);
+}
+
 bool record_look(struct context *context, struct inode *inode)
 {
     enum owner_state before, after;
@@ -75,7 +83,7 @@ bool record_look(struct context *context, struct inode *inode)
     if (record_directory_lists(context->records, inode->identity.ino))
         (void)record_file_read(context, inode); /* said there; the acquire is who needs it */
     else
-        tell_owner_of_none(inode); /* nor does one that was removed hold anybody up */
+        forget_record(inode);
     pthread_mutex_lock(&inode->mutex);
     after = owner_state(&inode->owner);
     pthread_mutex_unlock(&inode->mutex);

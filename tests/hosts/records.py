@@ -71,6 +71,22 @@ def without_records_hand_overs_are_right(pair):
     testbed.check(not os.path.exists(os.path.join(pair.store, ".migfs")), ".migfs was made")
 
 
+@theme.scenario()
+def a_record_that_was_removed_holds_nobody_up_and_is_made_anew(pair):
+    name, other = pair.image(), pair.image()
+    a, b = pair.a.vmm(name), pair.b.vmm(name)
+    a.lock(1)
+    b.open(2, other)
+    testbed.wait_until(lambda: b.state(1) == "standby", what="B as standby")
+    os.unlink(pair.record_path(name))
+    b.open(3, name)
+    testbed.check(b.state(3) == "plain", f"B is {b.state(3)} by a record that is gone")
+    a.unlock(1)
+    a.lock(1)
+    testbed.check(pair.record(name) is not None, "the owner wrote to a record without a name")
+    testbed.check(pair.record(name)[0] == "owned", f"{pair.record(name)}")
+
+
 # Bad records ----------------------------------------------------------------------------------
 
 def write_file(path, content):
