@@ -38,8 +38,9 @@ void passthrough_last_close(struct context *context, struct inode *inode)
     uint32_t id;
 
     pthread_mutex_lock(&inode->mutex);
-    id = (uint32_t)inode->backing_id;
-    inode->backing_id = 0;
+    id = inode->open_handles == 0 ? (uint32_t)inode->backing_id : 0; /* or opened again meanwhile */
+    if (id != 0)
+        inode->backing_id = 0;
     pthread_mutex_unlock(&inode->mutex);
     if (id != 0 && ioctl(fuse_session_fd(context->session), FUSE_DEV_IOC_BACKING_CLOSE, &id) != 0)
         log_warning("backing id %u cannot be given back: %s", id, strerror(errno));
