@@ -613,6 +613,32 @@ class Testbed:
                        check=False)
 
 
+def run_checks(name, checks, deadline_s=60):
+    """Runs functions of a Testbed, each in its own, or those that the command line names. One that
+    skips makes the whole test a skipped one, unless another fails: it is no pass."""
+    wanted = sys.argv[1:]
+    require_root()
+    require_fuse()
+    os.umask(0o022)
+    failed, skipped = [], []
+    for function in checks:
+        if wanted and function.__name__ not in wanted:
+            continue
+        try:
+            with Testbed(name, deadline_s=deadline_s) as bed:
+                function(bed)
+        except (TestFailure, OSError, subprocess.SubprocessError) as failure:
+            failed.append(function.__name__)
+            print(f"{function.__name__}: {failure}", flush=True)
+        except SystemExit as ended:
+            if ended.code != EXIT_SKIPPED:
+                raise
+            skipped.append(function.__name__)
+    check(not failed, f"{len(failed)} of {len(checks)} checks: {' '.join(failed)}")
+    if skipped:
+        skip(f"{len(skipped)} of {len(checks)} checks: {' '.join(skipped)}")
+
+
 def main(test):
     """Runs a test's body: prints what failed, exits 0, 1 or 77."""
     try:

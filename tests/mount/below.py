@@ -9,12 +9,11 @@ import errno
 import os
 import signal
 import stat
-import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 import testbed  # noqa: E402
-from testbed import Testbed, TestFailure, check  # noqa: E402
+from testbed import check  # noqa: E402
 
 MIB = 1 << 20
 
@@ -266,23 +265,5 @@ CHECKS = (names_come_and_go, replaced_file, reused_inode_number, reused_while_op
           disk_full_mapped)
 
 
-def run():
-    wanted = sys.argv[1:]
-    testbed.require_root()
-    testbed.require_fuse()
-    os.umask(0o022)
-    failed = []
-    for function in CHECKS:
-        if wanted and function.__name__ not in wanted:
-            continue
-        try:
-            with Testbed("below", deadline_s=60) as bed:
-                function(bed)
-        except (TestFailure, OSError, subprocess.SubprocessError) as failure:
-            failed.append(function.__name__)
-            print(f"{function.__name__}: {failure}", flush=True)
-    check(not failed, f"{len(failed)} of {len(CHECKS)} checks: {' '.join(failed)}")
-
-
 if __name__ == "__main__":
-    testbed.main(run)
+    testbed.main(lambda: testbed.run_checks("below", CHECKS))

@@ -11,12 +11,11 @@ import fcntl
 import os
 import signal
 import stat
-import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 import testbed  # noqa: E402
-from testbed import Testbed, TestFailure, binary, check, is_mounted, mount_entry  # noqa: E402
+from testbed import binary, check, is_mounted, mount_entry  # noqa: E402
 
 USAGE, SYSTEM, UNUSABLE = 1, 2, 32
 # What a process sees of a mount that is gone; which of them is the kernel's choice.
@@ -526,27 +525,5 @@ CHECKS = (
     user_refused, signals_unmount, signal_with_open_files, killed_daemon, umount_while_busy)
 
 
-def run():
-    wanted = sys.argv[1:]
-    testbed.require_root()
-    testbed.require_fuse()
-    os.umask(0o022)
-    failed = []
-    for function in CHECKS:
-        if wanted and function.__name__ not in wanted:
-            continue
-        try:
-            with Testbed("cli", deadline_s=60) as bed:
-                function(bed)
-        except (TestFailure, OSError, subprocess.SubprocessError) as failure:
-            failed.append(function.__name__)
-            print(f"{function.__name__}: {failure}", flush=True)
-        except SystemExit as skipped:
-            if skipped.code != testbed.EXIT_SKIPPED:
-                raise
-            print(f"{function.__name__} skipped", flush=True)
-    check(not failed, f"{len(failed)} of {len(CHECKS)} checks: {' '.join(failed)}")
-
-
 if __name__ == "__main__":
-    testbed.main(run)
+    testbed.main(lambda: testbed.run_checks("cli", CHECKS))

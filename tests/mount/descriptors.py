@@ -6,12 +6,11 @@ descriptors.py [CHECK]...
 """
 
 import os
-import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 import testbed  # noqa: E402
-from testbed import Testbed, TestFailure, binary, check, wait_until  # noqa: E402
+from testbed import binary, check, wait_until  # noqa: E402
 
 
 def descriptors(mount):
@@ -97,21 +96,5 @@ def descriptors_return(bed):
 CHECKS = (few_descriptors, descriptors_run_out, descriptors_return)
 
 
-def run():
-    testbed.require_root()
-    testbed.require_fuse()
-    failed = []
-    for function in CHECKS:
-        if len(sys.argv) > 1 and function.__name__ not in sys.argv[1:]:
-            continue
-        try:
-            with Testbed("descriptors", deadline_s=90) as bed:
-                function(bed)
-        except (TestFailure, OSError, subprocess.SubprocessError) as failure:
-            failed.append(function.__name__)
-            print(f"{function.__name__}: {failure}", flush=True)
-    check(not failed, f"{len(failed)} of {len(CHECKS)} checks: {' '.join(failed)}")
-
-
 if __name__ == "__main__":
-    testbed.main(run)
+    testbed.main(lambda: testbed.run_checks("descriptors", CHECKS, deadline_s=90))
