@@ -52,14 +52,9 @@
 #define MAX_THREADS 512
 #define IDLE_THREADS 16
 
-#define OPTION(template, field)                                                                    \
-    {                                                                                              \
-        template, offsetof(struct mount, field), 0                                                 \
-    }
-
 static const struct fuse_opt options[] = {
-    OPTION("acreg=%lf", attribute_seconds),
-    OPTION("flush=%lf", flush_seconds),
+    {"acreg=%lf", offsetof(struct mount, attribute_seconds), 0},
+    {"flush=%lf", offsetof(struct mount, flush_seconds), 0},
     FUSE_OPT_END,
 };
 
