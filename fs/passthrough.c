@@ -1,17 +1,44 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "passthrough.h"
 
+#include "caller.h"
 #include "log.h"
 
 #include <linux/fuse.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #ifndef FUSE_DEV_IOC_BACKING_CLOSE /* headers older than Linux 6.9 */
 #define FUSE_DEV_IOC_BACKING_CLOSE _IOW(229, 2, uint32_t)
 #endif
+
+/*
+ * The kernel opens the backing file once more for each opener, and always as who registered it
+ * (linux/fs/fuse/passthrough.c): whoever opens here, it has to be somebody who may. That is root,
+ * or where the server takes root for nobody (root_squash) the file's owner. The opener has been
+ * judged already, by the open of its own description.
+ */
+static struct caller become_able(int fd)
+{
+    const struct proc_path path = proc_path(fd);
+    struct stat attributes;
+
+    if (faccessat(AT_FDCWD, path.text, R_OK | W_OK, AT_EACCESS) == 0 || fstat(fd, &attributes) != 0)
+        return (struct caller){0};
+    return caller_begin_as(attributes.st_uid, attributes.st_gid);
+}
+
+static int register_file(fuse_req_t req, int fd)
+{
+    _cleanup_caller_ struct caller caller = become_able(fd);
+
+    return caller.error == 0 ? fuse_passthrough_open(req, fd) : 0;
+}
 
 int passthrough_open(fuse_req_t req, struct handle *handle, struct fuse_file_info *fi)
 {
@@ -20,7 +47,7 @@ int passthrough_open(fuse_req_t req, struct handle *handle, struct fuse_file_inf
     /* The mutex is held across the registration: one id an inode, and the call does not block. */
     pthread_mutex_lock(&inode->mutex);
     if (inode->backing_id == 0)
-        inode->backing_id = fuse_passthrough_open(req, handle->fd);
+        inode->backing_id = register_file(req, handle->fd);
     const int id = inode->backing_id;
     pthread_mutex_unlock(&inode->mutex);
     if (id <= 0) {
