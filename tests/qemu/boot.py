@@ -6,6 +6,13 @@ import os
 import initramfs
 import testbed
 
+MODULES = ("virtio_pci", "virtio_blk")
+INIT = """#!/bin/busybox sh
+/bin/busybox mount -t devtmpfs dev /dev
+{insmod}
+exec /guest
+"""
+
 
 def kernel_directory():
     """Where tests/setup unpacked the guest kernel; MIGFS_KERNEL_DIR overrides it."""
@@ -21,5 +28,5 @@ def boot_files(bed):
         testbed.skip(f"no guest kernel in {kernel_directory()} (tests/setup kernel fetches one)")
     modules, = glob.glob(os.path.join(kernel_directory(), "lib", "modules", "*"))
     archive = os.path.join(bed.root, "initramfs")
-    initramfs.build(modules, testbed.binary("guest"), archive)
+    initramfs.build(modules, MODULES, INIT, archive, [("guest", testbed.binary("guest"))])
     return kernel, archive

@@ -66,16 +66,18 @@ def use_snapshot(machine):
 
 
 def destination_sees(change, pair, after=None, as_user=False, **image):
+    """Returns the downtime in milliseconds."""
     disk = pair.image(**image)
     if as_user:
         os.chown(pair.a.path(disk.name), testbed.USER_UID, testbed.USER_GID)
+    as_user = as_user or pair.as_user
     source = pair.start(pair.a, disk, as_user=as_user)
     source.write(1, 0, 4 * MIB)
     source.flush()
     pair.read_before(pair.b, disk)
     destination = pair.start(pair.b, disk, incoming=True, as_user=as_user)
     expected = change(source)
-    scenario.migrate.migrate(source, destination)
+    downtime_ms = scenario.migrate.migrate(source, destination)
     source.quit()
     for pattern, offset, length in expected:
         expect(destination.reads(pattern, offset, length),
@@ -85,6 +87,7 @@ def destination_sees(change, pair, after=None, as_user=False, **image):
     destination.write(9, 3 * MIB, MIB)
     destination.quit()
     pair.check_image(disk)
+    return downtime_ms
 
 
 IMAGES = {

@@ -23,13 +23,11 @@ class Host:
         return os.path.join(self.directory, image)
 
 
-def host_mount(bed, stack, store, name):
-    """Mounts one host's stack over the store."""
+def host_over(bed, stack, name, store, below):
+    """A host whose mount of the store is `below`, with its stack mounted over that."""
     stack, _, options = stack.partition(":")
-    if stack == "local":
-        return Host(name, store, store, store)
-    below = bed.mount_ctofs(store).path
-    layers = {"bare": lambda: below,
+    layers = {"local": lambda: store,
+              "bare": lambda: below,
               "bindfs": lambda: bed.mount_bindfs(below).path,
               "migfs": lambda: bed.mount_migfs(below, options=options).path}
     return Host(name, layers[stack](), store, below)
@@ -38,17 +36,18 @@ def host_mount(bed, stack, store, name):
 def hosts_mount(bed, stack):
     """A new store, and two hosts on it."""
     store = bed.directory("store")
-    return [host_mount(bed, stack, store, name) for name in "AB"]
+    return [host_over(bed, stack, name, store,
+                      store if stack == "local" else bed.mount_ctofs(store).path) for name in "AB"]
 
 
-def image_create(bed, host, name, image_format, size, backing=None, options=""):
-    """Creates an image through a host's mount, as an administrator would."""
+def image_create(bed, host, name, image_format, size, backing=None, options="", as_user=False):
+    """Creates an image through a host's mount, as an administrator or its user would."""
     command = ["qemu-img", "create", "-q", "-f", image_format]
     if backing:
         command += ["-b", backing, "-F", "raw"]
     if options:
         command += ["-o", options]
-    bed.run(command + [host.path(name), size])
+    bed.run(command + [host.path(name), size], as_user=as_user)
 
 
 def blocks_differing(host, image):

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Builds the guest's initramfs: busybox, the virtio disk modules, and the load `guest`.
-
-    initramfs.py MODULES_DIRECTORY GUEST_PROGRAM OUTPUT
+"""Builds an initramfs: busybox, kernel modules with what they need, and what the caller adds.
 
 Writes the archive itself (cpio "newc", Documentation/driver-api/early-userspace/buffer-format.rst),
 so no root, no cpio and no device nodes are needed but the one for the console.
@@ -13,15 +11,6 @@ import re
 import shutil
 import stat
 import subprocess
-import sys
-
-MODULES = ("virtio_pci", "virtio_blk")
-
-INIT = """#!/bin/busybox sh
-/bin/busybox mount -t devtmpfs dev /dev
-for module in {modules}; do /bin/busybox insmod /$module.ko; done
-exec /guest
-"""
 
 
 class Archive:
@@ -72,21 +61,18 @@ def modules_in_load_order(directory, names, loaded=None):
     return loaded
 
 
-def build(modules_directory, guest, output):
+def build(modules_directory, modules, init, output, programs=()):
+    """Writes the archive. init: text of /init, with {insmod} where the modules are to be loaded;
+    programs: (name, path) of what goes in beside busybox."""
     archive = Archive()
     for directory in ("bin", "dev"):
         archive.add(directory, stat.S_IFDIR | 0o755)
     archive.add("dev/console", stat.S_IFCHR | 0o600, device=(5, 1))
-    for name, program in (("bin/busybox", shutil.which("busybox")), ("guest", guest)):
+    for name, program in (("bin/busybox", shutil.which("busybox")), *programs):
         archive.add(name, stat.S_IFREG | 0o755, pathlib.Path(program).read_bytes())
-    loaded = modules_in_load_order(modules_directory, MODULES)
+    loaded = modules_in_load_order(modules_directory, modules)
     for name, data in loaded.items():
         archive.add(f"{name}.ko", stat.S_IFREG | 0o644, data)
-    archive.add("init", stat.S_IFREG | 0o755, INIT.format(modules=" ".join(loaded)).encode())
+    insmod = f"for module in {' '.join(loaded)}; do /bin/busybox insmod /$module.ko; done"
+    archive.add("init", stat.S_IFREG | 0o755, init.format(insmod=insmod).encode())
     pathlib.Path(output).write_bytes(archive.bytes())
-
-
-if __name__ == "__main__":
-    if len(sys.argv) != 4:
-        sys.exit(__doc__)
-    build(*sys.argv[1:])

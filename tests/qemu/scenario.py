@@ -44,12 +44,14 @@ class Scenario:
 
 
 class Pair:
-    """Two hosts on one store, and the machines and descriptors of one scenario on them."""
+    """Two hosts on one store, and the machines and descriptors of one scenario on them. as_user:
+    images belong to the unprivileged user, who runs the machines."""
 
-    def __init__(self, bed, stack):
+    def __init__(self, bed, stack, pair_of_hosts, as_user=False):
         self.bed = bed
+        self.as_user = as_user
         self.stack = stack
-        self.a, self.b = hosts.hosts_mount(bed, stack)
+        self.a, self.b = pair_of_hosts
         self.held = contextlib.ExitStack()
         self.machines = []
         self.images = 0
@@ -59,11 +61,13 @@ class Pair:
         self.images += 1
         options = disk.pop("create", "")
         disk = vm.Disk(name=f"image{self.images}.{disk.get('format', 'raw')}", **disk)
-        hosts.image_create(self.bed, self.a, disk.name, disk.format, size, disk.backing, options)
+        hosts.image_create(self.bed, self.a, disk.name, disk.format, size, disk.backing, options,
+                           self.as_user)
         return disk
 
     def start(self, host, *disks, **arguments):
         """A QEMU on a host; ended with the scenario at the latest."""
+        arguments.setdefault("as_user", self.as_user)
         machine = self.held.enter_context(vm.Vm(self.bed, host.directory, disks, **arguments))
         self.machines.append(machine)
         return machine
@@ -133,7 +137,7 @@ def main(theme, scenarios, deadline_s=120):
     def run():
         bad = []
         with testbed.Testbed(f"qemu-{theme}", deadline_s) as bed:
-            pair = Pair(bed, stack)
+            pair = Pair(bed, stack, hosts.hosts_mount(bed, stack))
             for scenario in scenarios:
                 if chosen and scenario.name not in chosen:
                     continue

@@ -25,17 +25,20 @@ END_OF_OUTPUT = b"help [command] -- help for one or all commands\r\n"  # what `h
 
 @dataclasses.dataclass(frozen=True)
 class Disk:
-    """A disk image as a VMM gets it. `options` go to its file node (auto-read-only, locking)."""
+    """A disk image as a VMM gets it. cache: none, directsync, writeback or writethrough, as QEMU's
+    `-drive` has it; `options` go to its file node (auto-read-only, locking)."""
     name: str
     format: str = "raw"
     cache: str = "none"
+    aio: str = "threads"
     backing: str = None  # name of the backing file, opened read-only
     backing_format: str = "raw"
     share_rw: bool = False
     options: dict = dataclasses.field(default_factory=dict)
 
     def arguments(self, directory, index):
-        cache = {"direct": self.cache == "none", "no-flush": False}
+        cache = {"direct": self.cache in ("none", "directsync"), "no-flush": False}
+        write_cache = "off" if self.cache in ("directsync", "writethrough") else "on"
 
         def file_node(node, name, **options):
             return {"node-name": node, "driver": "file", "filename": f"{directory}/{name}",
@@ -45,7 +48,8 @@ class Disk:
             return {"node-name": node, "driver": driver, "file": file, "cache": cache, **options}
 
         file, image, backing = f"file{index}", f"disk{index}", f"backing{index}"
-        nodes = [file_node(file, self.name, discard="unmap", **self.options)]
+        nodes = [file_node(file, self.name, discard="unmap", aio=self.aio,
+                           **self.options)]
         if self.backing:
             base = f"backing-file{index}"
             nodes += [file_node(base, self.backing, **{"read-only": True}),
@@ -57,7 +61,7 @@ class Disk:
             arguments += ["-blockdev", json.dumps(node)]
         share = "on" if self.share_rw else "off"
         return arguments + ["-device", f"virtio-blk-pci,drive={image},id=device{index},"
-                                       f"share-rw={share}"]
+                                       f"share-rw={share},write-cache={write_cache}"]
 
 
 @dataclasses.dataclass(frozen=True)
