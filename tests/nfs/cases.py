@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""All cases of the matrix, and a cell by its name."""
+import cell as cells
+import cases_migration
+
+CASES = {case.name.replace(" ", "-"): case for case in (*cases_migration.CASES,)}
+
+
+def by_name():
+    """A function from a cell's name to the cell."""
+    images = {str(image): image for image in cells.IMAGES}
+    variants = {str(variant): variant for variant in cells.ALL_VARIANTS}
+
+    def find(name):
+        stack, case, image, variant = name.split("/")
+        return cells.Cell(stack, CASES[case], images[image], variants[variant])
+    return find

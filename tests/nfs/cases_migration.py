@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A guest migrates after its destination has opened, and read, the image."""
+import functools
+
+import cell as cells
+import failed
+import fresh
+import migrate
+from scenario import expect
+
+MIB = 1 << 20
+
+
+def destination_sees(change, site, image, **disk):
+    return fresh.destination_sees(change, site, **image.disk(), **disk)
+
+
+def early_read(length, site, image):
+    """The destination has read only this much."""
+    disk = site.image(**image.disk())
+    source = site.start(site.a, disk)
+    source.write(1, 0, 4 * MIB)
+    source.flush()
+    with open(site.b.path(disk.name), "rb", buffering=0) as early:
+        early.read(length)
+        destination = site.start(site.b, disk, incoming=True)
+        source.write(2, 0, MIB)
+        downtime_ms = migrate.migrate(source, destination)
+        expect(destination.reads(2, 0, MIB), "stale: the first mebibyte")
+        expect(destination.reads(1, MIB, MIB), "stale: the second mebibyte")
+    destination.quit()
+    site.check_image(disk)
+    return downtime_ms
+
+
+QCOW2 = tuple(image for image in cells.IMAGES if image.format == "qcow2")
+
+CASES = [
+    cells.Case("early read of 64 KiB", functools.partial(early_read, 64 << 10), control=True),
+    cells.Case("early read of 1 MiB", functools.partial(early_read, MIB), control=True),
+    cells.Case("new clusters", functools.partial(destination_sees, fresh.change_new_clusters),
+               control=True),
+    cells.Case("refcount growth", functools.partial(
+        destination_sees, fresh.change_many_refcounts, create="cluster_size=4k"),
+        control=True, images=QCOW2),
+    cells.Case("growth", functools.partial(destination_sees, fresh.change_length), control=True),
+    cells.Case("discard", functools.partial(destination_sees, fresh.change_discard), control=True,
+               variants=lambda variant: variant.version == "4.2"),  # older ones ignore it
+    cells.Case("internal snapshot", functools.partial(
+        destination_sees, fresh.change_snapshot, after=fresh.use_snapshot),
+        control=True, images=QCOW2),
+]
+
+for fail in failed.FAILURES:
+    CASES.append(cells.Case(
+        fail.__name__.replace("_", " "),
+        lambda site, image, fail=fail: failed.source_goes_on(fail, image.disk(), site),
+        control=True))

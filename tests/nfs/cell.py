@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What one cell of the matrix is: a case, over a stack, with an image, on a variant of NFS."""
+import dataclasses
+import typing
+
+STACKS = ("bare", "bindfs", "passthrough_hp", "migfs", "migfs-passthrough", "migfs-coherence-off")
+MIGFS = ("migfs", "migfs-passthrough")  # those that promise
+CONTROLS = ("bindfs", "passthrough_hp", "migfs-coherence-off")
+FRESH, STALE, ERROR, SKIPPED = "fresh", "stale", "error", "skipped"
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """How the store is mounted and exported."""
+    version: str = "4.2"
+    squash: bool = False      # root_squash, and QEMU as uid 1000
+    delegations: bool = True  # leases at the server
+    mount: str = "strict"     # strict, default, nolock, local_lock
+
+    def __str__(self):
+        return "-".join([f"v{self.version}", *(["squash"] if self.squash else []),
+                         *([] if self.delegations else ["nodeleg"]),
+                         *([] if self.mount == "strict" else [self.mount])])
+
+
+@dataclasses.dataclass(frozen=True)
+class Image:
+    """As QEMU opens it."""
+    format: str = "raw"
+    cache: str = "none"
+    aio: str = "threads"
+
+    def __str__(self):
+        return f"{self.format}-{self.cache}" + ("" if self.aio == "threads" else f"-{self.aio}")
+
+    def disk(self):
+        return dataclasses.asdict(self)
+
+
+RAW, QCOW2 = Image(), Image("qcow2", "writeback")
+IMAGES = tuple(Image(image_format, cache, aio) for image_format in ("raw", "qcow2")
+               for cache in ("none", "writeback", "directsync")
+               for aio in ("threads", "io_uring"))
+VARIANTS = tuple(Variant(version, squash, delegations, mount)
+                 for version in ("4.2", "4.1", "4.0", "3") for squash in (False, True)
+                 for delegations in (True, False) for mount in ("strict", "default")
+                 if version.startswith("4") or delegations)  # v3 has no delegations
+LOCKS_STAY_HERE = (Variant("3", mount="nolock"), Variant("3", mount="local_lock"))
+ALL_VARIANTS = VARIANTS + LOCKS_STAY_HERE
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """run(site, image): a site is the two hosts of site.py; raises scenario.Wrong where a host
+    sees or does what it must not, anything else where something fails; returns the downtime in
+    milliseconds, or None.
+
+    control: layers without coherence must go wrong in it, or it proves nothing.
+    images: those it makes sense with; one for a case that makes its own.
+    variants: says which it makes sense with.
+    stacks: those it makes sense over.
+    excused(stack, image, variant): why migfs need not be right in it, or None.
+    private: its mounts of the store are not shared with other cells.
+    deadline_s: of one cell.
+    """
+    name: str
+    run: typing.Callable
+    control: bool = False
+    images: tuple = IMAGES
+    variants: typing.Callable = lambda variant: True
+    stacks: tuple = STACKS
+    excused: typing.Callable = lambda stack, image, variant: None
+    private: bool = False
+    deadline_s: int = 90
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    stack: str
+    case: Case
+    image: Image
+    variant: Variant
+
+    def __str__(self):
+        return "/".join([self.stack, self.case.name.replace(" ", "-"), str(self.image),
+                         str(self.variant)])
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What a cell gave: state is FRESH, STALE, ERROR or SKIPPED."""
+    state: str
+    detail: str = ""
+    downtime_ms: int = None
+    seconds: float = 0.0
+
+
+def judge(cell, outcome):
+    """None, or why this outcome is not as it must be."""
+    if outcome.state == SKIPPED:
+        return None
+    if cell.stack in MIGFS:
+        if outcome.state != FRESH and not cell.case.excused(cell.stack, cell.image, cell.variant):
+            return f"{outcome.state}: {outcome.detail}"
+    elif cell.stack == "bindfs" and cell.case.control and outcome.state == FRESH:
+        return "right over the control: the case proves nothing"
+    return None

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The lab's machine: a VM whose root is this system's, read-only under an overlay, with a kernel
+that has NFS. What is installed and built here is there too, and nothing done there lasts, but what
+is written to the shared directory.
+
+    status = machine.run(["tests/nfs/inside.py"], shared)
+
+The command runs as root in the top directory, with MIGFS_LAB set to the shared directory's path in
+the VM; what it prints is passed on line by line.
+"""
+import glob
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+
+TOP_DIR = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path += [os.path.join(TOP_DIR, "tests"), os.path.join(TOP_DIR, "tests", "qemu")]
+
+import initramfs  # noqa: E402
+
+LAB_DIR = os.path.join(TOP_DIR, "build", "deps", "lab")
+MEMORY_MIB = 4096
+MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay")
+MOUNT_9P = "trans=virtio,version=9p2000.L,msize=262144"
+KERNEL_COMMAND_LINE = "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on"
+SHARED = "/run/lab"
+JOB, STATUS = "job", "status"
+
+INIT = """#!/bin/busybox sh
+export PATH=/bin
+busybox mount -t devtmpfs dev /dev
+{{insmod}}
+busybox mkdir -p /r /l /t /new
+busybox mount -t 9p -o {mount_9p},ro,cache=loose root /r
+busybox mount -t 9p -o {mount_9p},ro,cache=loose lab /l
+busybox mount -t tmpfs -o mode=755 tmpfs /t
+busybox mkdir /t/upper /t/work
+busybox mount -t overlay -o lowerdir=/l/root:/r,upperdir=/t/upper,workdir=/t/work root /new
+busybox mount -t proc proc /new/proc
+busybox mount -t sysfs sysfs /new/sys
+busybox mount -t devtmpfs dev /new/dev
+busybox mkdir -p /new/dev/pts /new/dev/shm
+busybox mount -t devpts -o ptmxmode=666 devpts /new/dev/pts
+for directory in /dev/shm /run; do
+    busybox mkdir -p /new$directory
+    busybox mount -t tmpfs -o mode=1777 tmpfs /new$directory
+done
+busybox mkdir -p /new{shared} /new/lib/modules
+busybox mount -t 9p -o {mount_9p} shared /new{shared}
+busybox mount --bind /l/kernel/usr/lib/modules /new/usr/lib/modules
+exec busybox switch_root /new /bin/sh {shared}/{job}
+"""
+
+JOB_SCRIPT = """cd {top}
+export {environment}
+modprobe -a fuse ext4 loop veth bridge
+{command}
+echo $? >{shared}/{status}
+sync
+exec busybox poweroff -f
+"""
+
+
+def job_script(command, environment):
+    return JOB_SCRIPT.format(
+        top=shlex.quote(TOP_DIR), command=shlex.join(command), shared=SHARED, status=STATUS,
+        environment=" ".join(f"{name}={shlex.quote(value)}" for name, value in environment.items()))
+
+
+def environment_there():
+    return {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME": "/root", "LC_ALL": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1",
+            "MIGFS_LAB": SHARED, "MIGFS_BUILD_DIR": "/nonexistent",
+            "MIGFS_DEADLINE_FACTOR": "4"}
+
+
+def boot_command(directory, shared):
+    kernel = os.path.join(LAB_DIR, "kernel")
+    modules, = glob.glob(os.path.join(kernel, "lib", "modules", "*"))
+    archive = os.path.join(directory, "initramfs")
+    initramfs.build(modules, MODULES, INIT.format(
+        mount_9p=MOUNT_9P, shared=SHARED, job=JOB), archive)
+
+    def share(tag, path, *options):
+        return ["-virtfs", ",".join(["local", f"mount_tag={tag}", f"path={path}",
+                                     "security_model=none", "multidevs=remap", *options])]
+
+    return ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-machine", "q35", "-cpu", "max",
+            "-smp", str(os.cpu_count()), "-m", str(MEMORY_MIB), "-nodefaults", "-no-user-config",
+            "-display", "none", "-no-reboot", "-serial", "stdio",
+            "-kernel", os.path.join(kernel, "vmlinuz"), "-initrd", archive,
+            "-append", KERNEL_COMMAND_LINE,
+            *share("root", "/", "readonly=on"), *share("lab", LAB_DIR, "readonly=on"), *share("shared", shared)]
+
+
+def tied(command):
+    """The machine dies with whoever started it."""
+    return ["setpriv", "--pdeathsig", "KILL", *command]
+
+
+def run(command, shared, on_line=print):
+    """Boots, runs the command, powers off; its exit status, or None where it never ended."""
+    status = os.path.join(shared, STATUS)
+    if os.path.exists(status):
+        os.unlink(status)
+    with open(os.path.join(shared, JOB), "w", encoding="utf-8") as job:
+        job.write(job_script(command, environment_there()))
+    directory = tempfile.mkdtemp(prefix="migfs-lab-")
+    try:
+        with subprocess.Popen(tied(boot_command(directory, shared)), stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, text=True, errors="replace") as vm:
+            try:
+                for line in vm.stdout:
+                    on_line(line.rstrip())
+            finally:
+                vm.kill()  # on a signal, too: nothing in there is worth an orderly end
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    if not os.path.exists(status):
+        return None
+    with open(status, encoding="ascii") as file:
+        return int(file.read())
