@@ -133,6 +133,7 @@ def run_apart(lab, cell):
             lines = [line for line in said.read().splitlines() if line.strip()]
         outcome = cells.Outcome(cells.ERROR, "hangs" if not ended else
                                 f"ended at {lines[-1] if lines else 'its start'}")
+    shutil.rmtree(os.path.join(lab.server.export_directory, str(child)), ignore_errors=True)
     if outcome.state in (cells.FRESH, cells.SKIPPED):
         shutil.rmtree(directory)
     else:

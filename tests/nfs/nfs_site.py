@@ -27,7 +27,7 @@ class Site(scenario.Pair):
     def __init__(self, bed, cell, lab):
         self.lab = lab
         self.variant = cell.variant
-        self.subdirectory = f"{os.getpid()}"
+        self.subdirectory = str(os.getpid())  # inside.py removes it
         self.store = os.path.join(lab.server.export_directory, self.subdirectory)
         os.mkdir(self.store)
         self.bed = bed
