@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Which lock means what: profile=range, flock and none, the ioctl, and locks of ordinary programs."""
 import errno
+import os
 
 from pair import IMAGE_BYTES, Stack, runs
 from scenario import COHERENCE_OFF, QUICK, Theme, Wrong, expect, expect_same, expect_state
@@ -187,6 +188,29 @@ def an_acquire_ends_at_the_last_close_but_the_callers(pair):
     control.ask("acquire 1")
     a.close()
     testbed.wait_until(lambda: control.state(1) != "owner", what="the end of the acquire")
+
+
+@theme.scenario()
+def an_acquire_waits_for_a_close_under_way(pair):
+    """The kernel tells of a close after it: a lock that is about to go is in nobody's way."""
+    name = pair.image()
+    control = pair.a.vmm(name)
+    pair.a.vmm(name)
+    for _ in range(5):
+        other = pair.a.vmm(name)
+        other.open(2, os.path.join(pair.b.below.path, name))
+        other.ask("lock 1 w 100 1")
+        other.ask("posix 1 w 500 1")
+        # As it ends it flushes slot 1, which drops the second lock, then hangs at slot 2.
+        pair.b.control("freeze flush")
+        other.process.stdin.close()
+        testbed.wait_until(lambda: control.ask("getlk 1 w 500 1") == "free", what="the flush")
+        control.begin("acquire 1")
+        control.answers_within(0.005)
+        pair.b.control("thaw")
+        other.process.wait()
+        control.end()
+        control.ask("release 1")
 
 
 # Ordinary programs ----------------------------------------------------------------------------
