@@ -5,6 +5,7 @@
 ext4.py [CHECK]...
 """
 
+import errno
 import os
 import sys
 
@@ -15,6 +16,19 @@ from testbed import check, skip  # noqa: E402
 MIB = 1 << 20
 CAP_SYS_RESOURCE = 24
 NOBODYS_UID = 4711  # whose the reserved blocks are: not the daemon's
+
+
+def write(path, data):
+    with open(path, "wb") as file:
+        file.write(data)
+
+
+def errno_of(function, *arguments):
+    try:
+        function(*arguments)
+    except OSError as error:
+        return errno.errorcode[error.errno]
+    return "ok"
 
 
 def require_resource():
@@ -104,7 +118,35 @@ def quota_binds_users(bed):
         bed.run(["rm", "-f", path, *names])
 
 
-CHECKS = (reserved_from_writes, reserved_from_allocations, quota_binds_users)
+def folded_names(bed):
+    """The records' directory is hidden in every case, however it was spelt when it was made."""
+    source = mounted_ext4(bed, "-O", "casefold")
+    bed.run(["rmdir", source + "/lost+found"])
+    for spelt in (".migfs", ".Migfs"):
+        root = f"{source}/{spelt[1:]}"
+        os.mkdir(root)
+        bed.run(["chattr", "+F", root])
+        os.mkdir(f"{root}/{spelt}", 0o700)
+        write(root + "/image", b"x")
+        os.mkdir(root + "/sub")
+        os.chmod(root, 0o1777)
+        inside = bed.mount_stack(root).path
+        check(sorted(os.listdir(inside)) == ["image", "sub"], f"lists {os.listdir(inside)}")
+        check(os.stat(inside + "/IMAGE").st_size == 1, "does not fold case")
+        for name in (".migfs", ".MIGFS", ".Mi\u200dgf\u017f"):
+            path = f"{inside}/{name}"
+            for call, right in (((os.stat, path), "ENOENT"), ((os.listdir, path), "ENOENT"),
+                                ((os.mkdir, path), "EPERM"), ((os.mkfifo, path), "EPERM"),
+                                ((os.open, path, os.O_CREAT | os.O_RDWR), "EPERM"),
+                                ((os.rename, inside + "/sub", path), "EPERM"),
+                                ((os.rename, inside + "/image", path), "EPERM"),
+                                ((os.rename, path, inside + "/x"), "ENOENT"),
+                                ((os.rmdir, path), "ENOENT")):
+                check(errno_of(*call) == right, f"{call}: {errno_of(*call)}, not {right}")
+        check(os.listdir(root + "/.migfs") == [], "something is in it")
+
+
+CHECKS = (reserved_from_writes, reserved_from_allocations, quota_binds_users, folded_names)
 
 
 if __name__ == "__main__":
