@@ -31,7 +31,7 @@ ANSWER_TIMEOUT_S = 30
 # What FUSE's kernel side decides alone (fs/fuse/file.c): FUSE_SETLK and FUSE_GETLK do not say whether
 # a lock is an OFD or a POSIX one. So F_OFD_GETLK answers -1 for any holder, F_GETLK names an OFD
 # lock's process, and a cycle of OFD waits looks as one of POSIX locks does. A line of the disk, and
-# what may stand for it in the mount.
+# what may stand for it in the mount. Listed in migfs(8), too.
 KERNEL_DECIDES = {
     "kinds_together": {
         "a: get ofd f R 0 1 = ok W 0 10 a": "a: get ofd f R 0 1 = ok W 0 10 -1",
