@@ -29,6 +29,12 @@ static atomic_ullong operations;
 static struct thread threads[MOST_THREADS];
 static unsigned thread_count;
 
+void end_run(void)
+{
+    atomic_store(&run.ending, true);
+    sem_post(&run.end);
+}
+
 /* ---- failing ---- */
 
 void wrong(struct thread *thread, const struct file *file, const char *what, long detail)
@@ -37,7 +43,7 @@ void wrong(struct thread *thread, const struct file *file, const char *what, lon
             detail);
     atomic_fetch_add(&run.failures, 1);
     thread->ended = true;
-    atomic_store(&run.ending, true);
+    end_run();
 }
 
 void failed(struct thread *thread, const struct file *file, const char *what)
@@ -50,7 +56,7 @@ void failed(struct thread *thread, const struct file *file, const char *what)
     fprintf(stderr, "thread %u, %s: %s: %s\n", thread->number, file ? file->name : "-", what,
             strerror(error));
     atomic_fetch_add(&run.failures, 1);
-    atomic_store(&run.ending, true);
+    end_run();
 }
 
 unsigned below(struct thread *thread, unsigned limit)
@@ -143,7 +149,7 @@ static void *work(void *data)
     }
     /* Where a mount is taken away each ends by itself, and nobody is left to load it. */
     if (atomic_fetch_add(&finished, 1) + 1 == thread_count)
-        atomic_store(&run.ending, true);
+        end_run();
     return NULL;
 }
 
@@ -199,6 +205,16 @@ static void raise_limit(void)
     }
 }
 
+static void wait_end(unsigned seconds)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += seconds;
+    while (sem_clockwait(&run.end, CLOCK_MONOTONIC, &until) != 0 && errno == EINTR)
+        ;
+}
+
 static int load(unsigned file_count, unsigned seconds, uint64_t seed)
 {
     pthread_t signaller;
@@ -213,8 +229,7 @@ static int load(unsigned file_count, unsigned seconds, uint64_t seed)
     }
     if (pthread_create(&signaller, NULL, send_signals, NULL) != 0)
         return 2;
-    for (unsigned i = 0; i < seconds * 10 && !atomic_load(&run.ending); i++)
-        usleep(100000);
+    wait_end(seconds);
     atomic_store(&run.ending, true);
     pthread_join(signaller, NULL);
     for (unsigned i = 0; i < thread_count; i++)
@@ -236,6 +251,7 @@ int main(int argc, char **argv)
         return 2;
     }
     raise_limit();
+    sem_init(&run.end, 0, 0);
     sigaction(SIGUSR1, &interrupt, NULL);
     if (run.until_end)
         sigaction(SIGBUS, &bus_error, NULL);

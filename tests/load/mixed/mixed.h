@@ -9,6 +9,7 @@
 #include "../pattern.h"
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -45,9 +46,13 @@ struct run {
     int directory_fd;
     bool until_end;
     atomic_bool ending;
+    sem_t end; /* posted when it is */
     atomic_uint failures;
 };
 extern struct run run;
+
+/* Ends the run before its time. */
+void end_run(void);
 
 /* Something that must hold does not; or a call has failed, as errno says. Either ends the thread.
  */
