@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/fsuid.h>
@@ -50,6 +51,27 @@ static int assume_groups(fuse_req_t req)
     return error;
 }
 
+/* setfsuid(2) leaves CAP_SYS_RESOURCE as it is (capabilities(7)). */
+static _Thread_local enum { LIMITS_UNKNOWN, LIMITS_BIND, LIMITS_EXCEEDED } limits;
+
+void caller_limit(uid_t uid)
+{
+    const bool exceeds = uid == 0;
+    const unsigned index = CAP_TO_INDEX(CAP_SYS_RESOURCE), mask = CAP_TO_MASK(CAP_SYS_RESOURCE);
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3];
+
+    if (limits == (exceeds ? LIMITS_EXCEEDED : LIMITS_BIND))
+        return;
+    if (syscall(SYS_capget, &header, sets) != 0)
+        return; /* of oneself: cannot fail */
+    sets[index].effective &= ~mask;
+    if (exceeds)
+        sets[index].effective |= sets[index].permitted & mask;
+    if (syscall(SYS_capset, &header, sets) == 0) /* within what is permitted: cannot fail */
+        limits = exceeds ? LIMITS_EXCEEDED : LIMITS_BIND;
+}
+
 static struct caller assume_ids(uid_t uid, gid_t gid)
 {
     setfsgid(gid); /* cannot fail for a root daemon; checked by asking below */
@@ -66,6 +88,7 @@ struct caller caller_begin(fuse_req_t req)
     const struct fuse_ctx *ctx = fuse_req_ctx(req);
     int error;
 
+    caller_limit(ctx->uid);
     error = own_umask(ctx->umask);
     if (error != 0 || geteuid() != 0 || (ctx->uid == 0 && ctx->gid == 0))
         return (struct caller){.error = error};

@@ -16,6 +16,13 @@ struct caller {
 };
 struct caller caller_begin(fuse_req_t req);
 
+/*
+ * Quotas and the blocks that a filesystem keeps back bind the thread from now on as they bind that
+ * user: root may exceed them. Part of caller_begin; alone, for writes that are not acted. It costs
+ * a system call where the thread's last request was the other sort's.
+ */
+void caller_limit(uid_t uid);
+
 /* For work that no request stands behind: an opener's ids, without supplementary groups. */
 struct caller caller_begin_as(uid_t uid, gid_t gid);
 

@@ -77,22 +77,28 @@ static void reply(fuse_req_t req, int error)
 static void submit_close(struct context *context, struct handle *handle, fuse_req_t req,
                          enum lock_action action);
 
-/* Whether the handle that closes is the last but the one through which the ioctl was called. */
-static bool is_last_user(struct inode *inode, const struct handle *closing)
+/*
+ * Whether the daemon's own locks are to go: the handle that closes is the last but the one through
+ * which the ioctl was called.
+ */
+static bool ends_acquire(const struct transition *transition)
 {
+    struct inode *inode = transition->job.inode;
     const struct handle *handle;
 
     pthread_mutex_lock(&inode->mutex);
     handle = inode->handles;
-    while (handle && (handle == closing || handle->number == inode->acquired_through))
+    while (handle && (handle == transition->closing || handle->number == inode->acquired_through))
         handle = handle->next;
+    const bool ends = inode->acquired_by_ioctl && !handle;
     pthread_mutex_unlock(&inode->mutex);
-    return !handle;
+    return ends;
 }
 
 /*
  * The daemon's own locks stay for as long as anybody has the file open: they go before the last
- * handle does, since a hand-over needs one.
+ * handle does, since a hand-over needs one; in a turn of their own, until which somebody may have
+ * opened the file.
  */
 static void closed(struct context *context, struct transition *transition, int error)
 {
@@ -101,7 +107,7 @@ static void closed(struct context *context, struct transition *transition, int e
     if (error != 0)
         log_error("the locks of a closed file of inode %ju could not be given back: %s",
                   (uintmax_t)inode->identity.ino, strerror(-error));
-    if (inode->acquired_by_ioctl && is_last_user(inode, transition->closing)) {
+    if (ends_acquire(transition)) {
         submit_close(context, transition->closing,
                      pool_take_request(context->pool, &transition->job), LOCK_GIVE_DAEMON);
         return;
@@ -128,6 +134,7 @@ static void submit_close(struct context *context, struct handle *handle, fuse_re
     }
     transition->job.req = req;
     transition->closing = handle;
+    transition->still_wanted = action == LOCK_GIVE_DAEMON ? ends_acquire : NULL;
     transition->answer = closed;
     transition_submit(context, transition, 0);
 }

@@ -6,6 +6,7 @@
 #include "lock.h"
 #include "lock_wait.h"
 #include "log.h"
+#include "names.h"
 #include "pool.h"
 #include "record_file.h"
 #include "transition.h"
@@ -81,6 +82,8 @@ int context_init(struct context *context)
     }
     if (error == 0)
         error = record_directory_open(context, &context->records);
+    if (error == 0)
+        names_find_hidden(context);
     if (error != 0) {
         log_error("%s cannot be served: %s", context->options.source, strerror(-error));
         context_deinit(context);
@@ -121,6 +124,7 @@ void context_deinit(struct context *context)
     events_free(context->events);
     pool_free(context->pool);
     context->records = NULL;
+    context->record_inode = NULL; /* freed with the table */
     context->handles = NULL;
     context->inodes = NULL;
     context->locks = NULL;

@@ -25,6 +25,7 @@ struct context {
     struct handle_table *handles;
     struct lock_table *locks;
     struct record_directory *records;
+    struct inode *record_inode; /* of their directory, hidden from the mount; NULL: none known */
     struct pool *pool;
     struct events *events;
     bool passthrough; /* negotiated with the kernel */

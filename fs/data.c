@@ -120,7 +120,8 @@ static ssize_t write_page(const struct handle *handle, const char *bytes, size_t
 
 /*
  * Set-id bits go when another user writes: the thread takes the writer's ids, and with them loses
- * the capability that keeps the bits. Pages that the kernel writes back later have no writer.
+ * the capability that keeps the bits. Pages that the kernel writes back later have no writer but
+ * whoever opened the file.
  */
 static ssize_t write_as(fuse_req_t req, const struct handle *handle, const char *bytes, size_t size,
                         off_t offset, bool is_writeback)
@@ -130,6 +131,7 @@ static ssize_t write_as(fuse_req_t req, const struct handle *handle, const char 
     pthread_mutex_lock(&inode->mutex);
     const bool may_have_setid = inode->may_have_setid;
     pthread_mutex_unlock(&inode->mutex);
+    caller_limit(is_writeback ? handle->uid : fuse_req_ctx(req)->uid);
     if (is_writeback)
         return write_page(handle, bytes, size, offset);
     if (!may_have_setid || caller_is_root(req))

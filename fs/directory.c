@@ -114,6 +114,16 @@ static bool add(struct listing *listing, const struct handle *handle, const stru
     return fits;
 }
 
+static bool is_hidden(struct context *context, const struct handle *directory,
+                      const struct dirent *entry)
+{
+    const struct inode *hidden = context->record_inode;
+
+    return names_hidden(context, directory->inode->node_id, entry->d_name) ||
+           (hidden && entry->d_ino == hidden->identity.ino &&
+            names_hidden_there(context, directory->fd, entry->d_name));
+}
+
 /* Fills the listing from `offset`. An error after the first entry waits for the next call. */
 static int fill(struct listing *listing, struct handle *handle, off_t offset)
 {
@@ -129,8 +139,7 @@ static int fill(struct listing *listing, struct handle *handle, off_t offset)
 
         if (!entry)
             return errno != 0 && listing->used == 0 ? -errno : 0;
-        if (!names_hidden(context, handle->inode->node_id, entry->d_name) &&
-            !add(listing, handle, entry)) {
+        if (!is_hidden(context, handle, entry) && !add(listing, handle, entry)) {
             seekdir(handle->directory, handle->position);
             return 0;
         }

@@ -494,13 +494,30 @@ bool lock_handle_writes(struct context *context, struct inode *inode, const stru
     return writes;
 }
 
+/* The lowest range in the way of the change; of the daemon's own, of the first byte that meets one.
+ */
+static const struct range *conflict_of(struct inode *inode, const struct lock_change *change)
+{
+    const struct range *conflict = NULL;
+
+    if (change->action != LOCK_TAKE_DAEMON)
+        return range_conflict(table_of(inode, change), &change->range);
+    for (size_t i = 0; i < sizeof(daemon_bytes) / sizeof(daemon_bytes[0]) && !conflict; i++) {
+        struct range byte = change->range;
+
+        byte.start = byte.end = daemon_bytes[i];
+        conflict = range_conflict(&inode->ranges, &byte);
+    }
+    return conflict;
+}
+
 bool lock_holder_is_closing(struct context *context, struct inode *inode,
                             const struct lock_change *change)
 {
     bool closing = false;
 
     pthread_mutex_lock(&context->locks->mutex);
-    const struct range *holder = range_conflict(table_of(inode, change), &change->range);
+    const struct range *holder = conflict_of(inode, change);
     const uint64_t number = holder ? holder->handle : 0;
     pthread_mutex_unlock(&context->locks->mutex);
     if (number != 0) {

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <syslog.h>
@@ -12,16 +13,16 @@
 /* With its newline shorter than PIPE_BUF: lines of several threads do not mix in a pipe. */
 #define LINE_BYTES 1024
 
-/* Written before any thread is started. */
-static bool log_to_syslog;
+/* Changes once, when the daemon leaves its terminal; its threads may run by then. */
+static atomic_bool log_to_syslog;
 
 static pthread_mutex_t stderr_mutex = PTHREAD_MUTEX_INITIALIZER;
 static unsigned long stderr_lost; /* lines; stderr_mutex */
 
 void log_open(bool foreground)
 {
-    log_to_syslog = !foreground;
-    if (log_to_syslog)
+    atomic_store(&log_to_syslog, !foreground);
+    if (!foreground)
         openlog("migfs", LOG_PID | LOG_NDELAY, LOG_DAEMON);
     else
         closelog();

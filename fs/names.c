@@ -19,6 +19,37 @@ bool names_hidden(const struct context *context, uint64_t parent, const char *na
            strcmp(name, NAMES_RECORD_DIRECTORY) == 0;
 }
 
+static void let_go(struct context *context, struct inode *inode)
+{
+    inode_forget(context->inodes, inode, 1);
+    inode_unref(context->inodes, inode);
+}
+
+/* Kept for good, so that no later file is taken for it. Without one the name alone is hidden. */
+void names_find_hidden(struct context *context)
+{
+    struct inode *inode;
+    struct stat attributes;
+
+    if (context->options.coherence &&
+        inode_lookup(context->inodes, context->source_fd, NAMES_RECORD_DIRECTORY, &inode,
+                     &attributes) == 0)
+        context->record_inode = inode;
+}
+
+bool names_hidden_there(struct context *context, int parent_fd, const char *name)
+{
+    struct inode *inode;
+    struct stat attributes;
+
+    if (!context->record_inode ||
+        inode_lookup(context->inodes, parent_fd, name, &inode, &attributes) != 0)
+        return false;
+    const bool hidden = inode == context->record_inode;
+    let_go(context, inode);
+    return hidden;
+}
+
 struct fuse_entry_param names_entry(struct context *context, struct inode *inode,
                                     const struct stat *attributes)
 {
@@ -35,16 +66,18 @@ int names_look_up(struct context *context, int parent_fd, const char *name, stru
 {
     const int error = inode_lookup(context->inodes, parent_fd, name, inode, attributes);
 
+    if (error == 0 && *inode == context->record_inode) {
+        let_go(context, *inode);
+        return -ENOENT;
+    }
     if (error != 0 || !S_ISREG((*inode)->type) || !inode_asks_server(*inode))
         return error;
 
     _cleanup_pin_ struct inode_pin pin = inode_pin_scoped(context->inodes, *inode);
     const int again =
         pin.fd < 0 ? pin.fd : inode_stat(context->inodes, *inode, pin.fd, true, attributes);
-    if (again != 0) {
-        inode_forget(context->inodes, *inode, 1);
-        inode_unref(context->inodes, *inode);
-    }
+    if (again != 0)
+        let_go(context, *inode);
     return again;
 }
 
@@ -156,6 +189,8 @@ static int create(fuse_req_t req, fuse_ino_t parent, const char *name,
     if (acting.fd < 0)
         return acting.fd;
     const int error = make(context, acting.fd, name, creation);
+    if (error == -EEXIST && names_hidden_there(context, acting.fd, name))
+        return -EPERM;
     return error != 0 ? error : names_look_up(context, acting.fd, name, inode, attributes);
 }
 
@@ -234,6 +269,8 @@ static int move(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t 
     _cleanup_acting_ struct acting from = acting_begin(req, inode_find(context->inodes, parent));
     if (from.fd < 0 || to_pin.fd < 0)
         return from.fd < 0 ? from.fd : to_pin.fd;
+    if (new_parent == FUSE_ROOT_ID && names_hidden_there(context, to_pin.fd, new_name))
+        return -EPERM; /* an empty directory would be replaced */
     return renameat2(from.fd, name, to_pin.fd, new_name, flags) == 0 ? 0 : -errno;
 }
 

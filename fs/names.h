@@ -15,6 +15,13 @@
 bool names_hidden(const struct context *context, uint64_t parent, const char *name);
 
 /*
+ * The same of what is there: on a store that folds case, or by a bind mount, the directory has
+ * other names, too. names_find_hidden is called once, when it has been made.
+ */
+void names_find_hidden(struct context *context);
+bool names_hidden_there(struct context *context, int parent_fd, const char *name);
+
+/*
  * What a reply about a found inode carries: attributes and the times that the kernel may believe
  * them. Takes nothing over.
  */
@@ -23,7 +30,8 @@ struct fuse_entry_param names_entry(struct context *context, struct inode *inode
 
 /*
  * The one way to answer with an entry: looked up below `parent_fd` as the calling thread,
- * attributes as the inode's state asks for them. 0 with *inode referenced, or a negative errno.
+ * attributes as the inode's state asks for them. 0 with *inode referenced, or a negative errno;
+ * what is hidden is not there.
  */
 int names_look_up(struct context *context, int parent_fd, const char *name, struct inode **inode,
                   struct stat *attributes);

@@ -205,7 +205,11 @@ static int create_below(fuse_req_t req, struct inode *directory, const char *nam
               : open(acting.path.text, flags | O_TMPFILE | O_CLOEXEC, mode);
     if (fd >= 0)
         return fd;
-    return errno == ELOOP && !(flags & O_NOFOLLOW) ? -ESTALE : -errno;
+    const int error = -errno;
+    if ((error == -EEXIST || error == -EISDIR) && name &&
+        names_hidden_there(context_of(req), acting.fd, name))
+        return -EPERM;
+    return error == -ELOOP && !(flags & O_NOFOLLOW) ? -ESTALE : error;
 }
 
 /* What O_TRUNC asks of a file that was there already. */

@@ -481,6 +481,10 @@ static void run(struct context *context, struct job *job)
         go_on(context, transition, transition->handoff.step);
         return;
     }
+    if (transition->still_wanted && !transition->still_wanted(transition)) {
+        finish(context, transition, 0);
+        return;
+    }
     end_wait(context, transition);
     bound_answer(context, transition);
     error = transition->wait_error;

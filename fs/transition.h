@@ -22,6 +22,9 @@ struct transition {
     bool conflict_is_error;
     unsigned retries_left; /* while a closing handle stands in the way */
 
+    /* Asked in its turn, before it begins: false ends it with 0. NULL: it is wanted. */
+    bool (*still_wanted)(const struct transition *transition);
+
     /* What is done when it is over, with the state settled; NULL: the job's reply alone. */
     void (*answer)(struct context *context, struct transition *transition, int error);
     struct handle *closing; /* a close's */

@@ -33,7 +33,7 @@
  *
  * Ends at umount, or by SIGTERM and SIGINT. Exit: 0, 1 usage, 2 anything else.
  */
-#include "lock.h"
+#include "lock_wait.h"
 #include "mount.h"
 #include "writeback.h"
 
@@ -181,7 +181,7 @@ int main(int argc, char **argv)
     raise_descriptor_limit();
     umask(0);
     fault_init(&mount.faults);
-    lock_init();
+    lock_wait_init();
     mount.session = session_new(&args, &mount);
     if (mount.session && run(&mount, &command) == 0)
         status = 0;

@@ -2,231 +2,18 @@
 #include "lock.h"
 
 #include "handle.h"
+#include "lock_owner.h"
+#include "lock_wait.h"
 #include "thread.h"
 #include "writeback.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/file.h>
 #include <time.h>
-#include <unistd.h>
-
-/*
- * A close sends its release after it returned: a lock of a holder that is gone may be met for a
- * moment, which NFS does not show. So a conflict is looked at again before it is told: after 1, 2,
- * 4, 8 and 16 ms.
- */
-#define CONFLICT_LOOKS 5
-
-static void conflict_pause(int look)
-{
-    const struct timespec pause = {.tv_nsec = 1000000L << look};
-
-    nanosleep(&pause, NULL);
-}
-
-#define LOCK_SIGNAL SIGUSR1
-
-/* One range that an owner holds, and the handle that it was taken through. [start, end], inclusive.
- */
-struct held {
-    off_t start;
-    off_t end;
-    short type;
-    struct handle *handle;
-};
-
-/* All fields but `fd` while references are held: the inode's lock. */
-struct lock_owner {
-    struct lock_owner *next;
-    uint64_t id;
-    pid_t pid;
-    int fd;         /* its description at the store; -1 after its locks were lost */
-    unsigned users; /* lock calls under way */
-    struct held *held;
-    size_t count;
-    size_t room;
-    struct handle *flock_handle; /* holds a flock through this one, or NULL */
-};
-
-/* Owners -------------------------------------------------------------------------------------- */
-
-static int open_description(const struct inode *inode)
-{
-    const int fd = open(inode_path(inode).text, O_RDWR | O_CLOEXEC);
-
-    return fd >= 0 ? fd : open(inode_path(inode).text, O_RDONLY | O_CLOEXEC);
-}
-
-static struct lock_owner *owner_find(const struct inode *inode, uint64_t id)
-{
-    struct lock_owner *owner = inode->lock_owners;
-
-    while (owner && owner->id != id)
-        owner = owner->next;
-    return owner;
-}
-
-/* Finds or makes it and counts a user. NULL with errno set. */
-static struct lock_owner *owner_use(struct inode *inode, uint64_t id, pid_t pid)
-{
-    struct lock_owner *owner = owner_find(inode, id);
-
-    if (!owner) {
-        owner = calloc(1, sizeof(*owner));
-        if (!owner) {
-            errno = ENOMEM;
-            return NULL;
-        }
-        owner->id = id;
-        owner->fd = -1;
-        owner->next = inode->lock_owners;
-        inode->lock_owners = owner;
-    }
-    owner->pid = pid;
-    owner->users++;
-    if (owner->fd < 0)
-        owner->fd = open_description(inode);
-    return owner;
-}
-
-/* Ends one use; the last one of an owner without locks ends the owner. */
-static void owner_unuse(struct inode *inode, struct lock_owner *owner)
-{
-    if (--owner->users > 0 || owner->count > 0 || owner->flock_handle)
-        return;
-    struct lock_owner **link = &inode->lock_owners;
-
-    while (*link != owner)
-        link = &(*link)->next;
-    *link = owner->next;
-    if (owner->fd >= 0)
-        close(owner->fd);
-    free(owner->held);
-    free(owner);
-}
-
-/* Ranges -------------------------------------------------------------------------------------- */
-
-static off_t range_end(const struct flock *lock)
-{
-    return lock->l_len == 0 ? INT64_MAX : lock->l_start + lock->l_len - 1;
-}
-
-static struct flock range_flock(short type, off_t start, off_t end)
-{
-    return (struct flock){.l_type = type,
-                          .l_whence = SEEK_SET,
-                          .l_start = start,
-                          .l_len = end == INT64_MAX ? 0 : end - start + 1};
-}
-
-static int held_reserve(struct lock_owner *owner)
-{
-    if (owner->count + 2 <= owner->room)
-        return 0;
-    const size_t room = owner->room * 2 + 8;
-    struct held *held = realloc(owner->held, room * sizeof(*held));
-
-    if (!held)
-        return ENOMEM;
-    owner->held = held;
-    owner->room = room;
-    return 0;
-}
-
-static int held_compare(const void *left, const void *right)
-{
-    const off_t a = ((const struct held *)left)->start;
-    const off_t b = ((const struct held *)right)->start;
-
-    return (a > b) - (a < b);
-}
-
-/* In order, neighbours of one kind as one: a test tells the first range, as the kernel has it. */
-static void held_tidy(struct lock_owner *owner)
-{
-    size_t kept = 0;
-
-    qsort(owner->held, owner->count, sizeof(owner->held[0]), held_compare);
-    for (size_t i = 0; i < owner->count; i++) {
-        struct held *last = kept > 0 ? &owner->held[kept - 1] : NULL;
-        const struct held *next = &owner->held[i];
-
-        if (last && last->end + 1 == next->start && last->type == next->type &&
-            last->handle == next->handle)
-            last->end = next->end;
-        else
-            owner->held[kept++] = *next;
-    }
-    owner->count = kept;
-}
-
-/* [start, end] is held as `type` through `handle` from now on, whatever was there. Has room for 2.
- */
-static void held_set(struct lock_owner *owner, struct held range)
-{
-    size_t kept = 0;
-    struct held tail = {.type = F_UNLCK};
-
-    for (size_t i = 0; i < owner->count; i++) {
-        const struct held old = owner->held[i];
-
-        if (old.end < range.start || old.start > range.end) {
-            owner->held[kept++] = old;
-            continue;
-        }
-        if (old.end > range.end) {
-            tail = old;
-            tail.start = range.end + 1;
-        }
-        if (old.start < range.start) {
-            owner->held[kept] = old;
-            owner->held[kept++].end = range.start - 1;
-        }
-    }
-    owner->count = kept;
-    if (tail.type != F_UNLCK)
-        owner->held[owner->count++] = tail;
-    if (range.type != F_UNLCK)
-        owner->held[owner->count++] = range;
-    if (owner->count > 1)
-        held_tidy(owner);
-}
-
-static bool handle_holds(const struct inode *inode, const struct handle *handle)
-{
-    for (const struct lock_owner *owner = inode->lock_owners; owner; owner = owner->next) {
-        if (owner->flock_handle == handle)
-            return true;
-        for (size_t i = 0; i < owner->count; i++)
-            if (owner->held[i].handle == handle)
-                return true;
-    }
-    return false;
-}
-
-/* An unlock of everything on a handle that lost its lock: its writes land again (as on NFS). */
-static void handle_forgive(const struct inode *inode, struct handle *handle)
-{
-    if (handle->lock_lost && !handle->relocked && !handle_holds(inode, handle))
-        handle->lock_lost = false;
-}
 
 /* Dropping ------------------------------------------------------------------------------------ */
-
-static void unlock_range(const struct lock_owner *owner, off_t start, off_t end)
-{
-    struct flock lock = range_flock(F_UNLCK, start, end);
-
-    /* An unlock of a valid range fails with ENOLCK at most, and what is left goes with the close.
-     */
-    if (owner->fd >= 0)
-        (void)fcntl(owner->fd, F_OFD_SETLK, &lock);
-}
 
 void lock_release_owner(struct mount *mount, struct inode *inode, uint64_t id)
 {
@@ -235,26 +22,12 @@ void lock_release_owner(struct mount *mount, struct inode *inode, uint64_t id)
 
     if (owner && owner->count > 0) {
         owner->users++;
-        unlock_range(owner, 0, INT64_MAX);
+        owner_unlock(owner, 0, INT64_MAX);
         mount->counters.unlocks++;
         owner->count = 0;
         owner_unuse(inode, owner);
     }
     pthread_mutex_unlock(&inode->lock);
-}
-
-static void owner_drop_handle(struct lock_owner *owner, const struct handle *handle)
-{
-    for (size_t i = owner->count; i-- > 0;)
-        if (owner->held[i].handle == handle) {
-            unlock_range(owner, owner->held[i].start, owner->held[i].end);
-            owner->held[i] = owner->held[--owner->count];
-        }
-    if (owner->flock_handle == handle) {
-        if (owner->fd >= 0)
-            (void)flock(owner->fd, LOCK_UN); /* cannot fail on a descriptor of ours */
-        owner->flock_handle = NULL;
-    }
 }
 
 void lock_release_handle(struct mount *mount, struct handle *handle)
@@ -286,7 +59,7 @@ void lock_lose_all(struct mount *mount, struct inode *inode)
             lost = true;
             mount->counters.locks_lost++;
         }
-        unlock_range(owner, 0, INT64_MAX);
+        owner_unlock(owner, 0, INT64_MAX);
         if (owner->fd >= 0)
             (void)flock(owner->fd, LOCK_UN); /* cannot fail on a descriptor of ours */
     }
@@ -301,6 +74,20 @@ void lock_lose_all(struct mount *mount, struct inode *inode)
 
 /* One lock request, on a thread of its own ---------------------------------------------------- */
 
+/*
+ * A close sends its release after it returned: a lock of a holder that is gone may be met for a
+ * moment, which NFS does not show. So a conflict is looked at again before it is told: after 1, 2,
+ * 4, 8 and 16 ms.
+ */
+#define CONFLICT_LOOKS 5
+
+static void conflict_pause(int look)
+{
+    const struct timespec pause = {.tv_nsec = 1000000L << look};
+
+    nanosleep(&pause, NULL);
+}
+
 struct request {
     fuse_req_t req;
     struct mount *mount;
@@ -312,66 +99,6 @@ struct request {
     bool sleep;
 };
 
-/* Who waits for a lock, and may be interrupted. Shared by the waiting and the waking thread. */
-struct waiter {
-    pthread_mutex_t lock;
-    pthread_t thread;
-    bool done;
-    bool interrupted;
-    atomic_uint references;
-};
-
-static void waiter_put(struct waiter *waiter)
-{
-    if (atomic_fetch_sub(&waiter->references, 1) != 1)
-        return;
-    pthread_mutex_destroy(&waiter->lock);
-    free(waiter);
-}
-
-/* A signal that comes just before the wait begins is lost: it is sent until the wait has ended. */
-static void *wake_run(void *argument)
-{
-    struct waiter *waiter = argument;
-    const struct timespec pause = {.tv_nsec = 1000000};
-
-    for (bool done = false; !done; nanosleep(&pause, NULL)) {
-        pthread_mutex_lock(&waiter->lock);
-        done = waiter->done;
-        if (!done)
-            pthread_kill(waiter->thread, LOCK_SIGNAL);
-        pthread_mutex_unlock(&waiter->lock);
-    }
-    waiter_put(waiter);
-    return NULL;
-}
-
-static void on_interrupt(fuse_req_t req, void *argument)
-{
-    struct waiter *waiter = argument;
-
-    (void)req;
-    pthread_mutex_lock(&waiter->lock);
-    const bool first = !waiter->interrupted;
-
-    waiter->interrupted = true;
-    pthread_mutex_unlock(&waiter->lock);
-    if (!first)
-        return;
-    atomic_fetch_add(&waiter->references, 1);
-    if (thread_start(wake_run, waiter) != 0)
-        waiter_put(waiter);
-}
-
-static bool waiter_interrupted(struct waiter *waiter)
-{
-    pthread_mutex_lock(&waiter->lock);
-    const bool interrupted = waiter->interrupted;
-
-    pthread_mutex_unlock(&waiter->lock);
-    return interrupted;
-}
-
 static int lock_once(struct request *request, bool sleep)
 {
     const int fd = request->owner->fd;
@@ -381,46 +108,6 @@ static int lock_once(struct request *request, bool sleep)
     struct flock lock = request->lock;
 
     return fcntl(fd, sleep ? F_OFD_SETLKW : F_OFD_SETLK, &lock) < 0 ? errno : 0;
-}
-
-static int lock_wait(struct request *request)
-{
-    struct waiter *waiter = calloc(1, sizeof(*waiter));
-    int err = EINTR;
-
-    if (!waiter)
-        return ENOLCK;
-    pthread_mutex_init(&waiter->lock, NULL);
-    waiter->thread = pthread_self();
-    waiter->references = 1;
-    fuse_req_interrupt_func(request->req, on_interrupt, waiter);
-    while (err == EINTR && !waiter_interrupted(waiter))
-        err = lock_once(request, true);
-    fuse_req_interrupt_func(request->req, NULL, NULL);
-    pthread_mutex_lock(&waiter->lock);
-    waiter->done = true;
-    pthread_mutex_unlock(&waiter->lock);
-    waiter_put(waiter);
-    return err;
-}
-
-/* With the inode's lock held: a range of another owner on this host that stands against the lock.
- */
-static const struct held *conflict_here(const struct inode *inode, uint64_t id,
-                                        const struct flock *lock, const struct lock_owner **holder)
-{
-    for (const struct lock_owner *owner = inode->lock_owners; owner; owner = owner->next)
-        for (size_t i = 0; owner->id != id && i < owner->count; i++) {
-            const struct held *held = &owner->held[i];
-
-            if (held->end < lock->l_start || held->start > range_end(lock))
-                continue;
-            if (held->type == F_RDLCK && lock->l_type == F_RDLCK)
-                continue;
-            *holder = owner;
-            return held;
-        }
-    return NULL;
 }
 
 /* Is the conflict with somebody on this host who is surely there? Then it is told at once. */
@@ -436,7 +123,7 @@ static bool conflict_stays(const struct request *request)
                 holder != request->owner && holder->flock_handle && !holder->flock_handle->closing;
     } else {
         const struct held *held =
-            conflict_here(request->inode, request->owner->id, &request->lock, &holder);
+            owner_conflict(request->inode, request->owner->id, &request->lock, &holder);
 
         stays = held && !held->handle->closing;
     }
@@ -444,12 +131,17 @@ static bool conflict_stays(const struct request *request)
     return stays;
 }
 
+static int lock_blocking(void *request)
+{
+    return lock_once(request, true);
+}
+
 static int lock_take(struct request *request)
 {
     int err = lock_once(request, false);
 
     if (err == EAGAIN && request->sleep)
-        return lock_wait(request);
+        return lock_wait(request->req, lock_blocking, request);
     for (int look = 0; err == EAGAIN && look < CONFLICT_LOOKS; look++) {
         if (conflict_stays(request))
             break;
@@ -469,10 +161,10 @@ static void lock_record(struct request *request)
     if (request->flock_operation)
         owner->flock_handle = request->handle;
     else
-        held_set(owner, (struct held){.start = request->lock.l_start,
-                                      .end = range_end(&request->lock),
-                                      .type = request->lock.l_type,
-                                      .handle = request->handle});
+        owner_set(owner, (struct held){.start = request->lock.l_start,
+                                       .end = range_end(&request->lock),
+                                       .type = request->lock.l_type,
+                                       .handle = request->handle});
 }
 
 static int lock_serve(struct request *request)
@@ -483,7 +175,7 @@ static int lock_serve(struct request *request)
     if (err)
         return err;
     pthread_mutex_lock(&inode->lock);
-    err = request->owner->fd < 0 ? ENOLCK : held_reserve(request->owner);
+    err = request->owner->fd < 0 ? ENOLCK : owner_reserve(request->owner);
     pthread_mutex_unlock(&inode->lock);
     if (!err)
         err = lock_take(request);
@@ -573,17 +265,17 @@ static int unlock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
         if (!lock) {
             owner_drop_handle(owner, owner->flock_handle);
         } else {
-            err = held_reserve(owner);
+            err = owner_reserve(owner);
             if (!err) {
-                unlock_range(owner, lock->l_start, range_end(lock));
-                held_set(
+                owner_unlock(owner, lock->l_start, range_end(lock));
+                owner_set(
                     owner,
                     (struct held){.start = lock->l_start, .end = range_end(lock), .type = F_UNLCK});
             }
         }
         owner_unuse(inode, owner);
     }
-    handle_forgive(inode, handle);
+    owner_forgive(inode, handle);
     pthread_mutex_unlock(&inode->lock);
     mount->counters.unlocks++;
     return err;
@@ -621,7 +313,7 @@ static void op_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, 
 static bool test_here(const struct inode *inode, uint64_t id, struct flock *lock)
 {
     const struct lock_owner *holder = NULL;
-    const struct held *held = conflict_here(inode, id, lock, &holder);
+    const struct held *held = owner_conflict(inode, id, lock, &holder);
 
     if (!held)
         return false;
@@ -705,18 +397,6 @@ static void op_getlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, 
     }
     fuse_reply_err(req, err);
     free(request);
-}
-
-static void on_signal(int number)
-{
-    (void)number;
-}
-
-void lock_init(void)
-{
-    const struct sigaction action = {.sa_handler = on_signal};
-
-    sigaction(LOCK_SIGNAL, &action, NULL);
 }
 
 void lock_operations(struct fuse_lowlevel_ops *operations)

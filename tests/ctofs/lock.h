@@ -17,7 +17,4 @@ void lock_release_handle(struct mount *mount, struct handle *handle);
 /* The lease is over: the locks are gone at the store, and their handles may not write. */
 void lock_lose_all(struct mount *mount, struct inode *inode);
 
-/* Once, before the first request. */
-void lock_init(void);
-
 #endif

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Which lock means what: profile=range, flock and none, the ioctl, and locks of ordinary programs."""
 import errno
+import os
 
 from pair import IMAGE_BYTES, Stack, runs
 from scenario import COHERENCE_OFF, QUICK, Theme, Wrong, expect, expect_same, expect_state
@@ -187,6 +188,76 @@ def an_acquire_ends_at_the_last_close_but_the_callers(pair):
     control.ask("acquire 1")
     a.close()
     testbed.wait_until(lambda: control.state(1) != "owner", what="the end of the acquire")
+
+
+def opened_before_the_end(pair):
+    """A late opener, there before the turn of an acquire's end, which the last other close has
+    asked for; and the one who acquired. None: the end was faster."""
+    name = pair.image()
+    a, control, below = pair.a.vmm(name), pair.a.vmm(name), pair.b.vmm()
+    below.open(1, os.path.join(pair.b.below.path, name))
+    control.ask("acquire 1")
+    a.ask("lock 1 w 500 1")
+    # The end has its turn behind what was asked before: here a question that is not answered yet.
+    pair.a.control("freeze unlock getlk")
+    try:
+        a.close()
+        control.begin("getlk 1 w 600 1")
+        testbed.wait_until(lambda: waits_for_fuse(control) or control.answers_within(0),
+                           what="the question")
+        pair.a.control("thaw unlock")
+        testbed.wait_until(lambda: below.ask("getlk 1 w 500 1") == "free", 2, "A's close")
+        late = pair.a.vmm(name)
+        there = late.state(1) == "owner"
+    except testbed.TestFailure:
+        there = False  # the question was before the close
+    finally:
+        pair.a.control("thaw")
+    control.end()
+    control.ask("getlk 1 w 600 1")  # behind the end, too
+    return (late, control) if there else None
+
+
+def waits_for_fuse(vmm):
+    with open(f"/proc/{vmm.process.pid}/wchan", encoding="ascii") as file:
+        return file.read() == "request_wait_answer"
+
+
+@theme.scenario(options="deadline=10000")
+def an_acquire_goes_on_for_who_opens_before_its_end(pair):
+    for _ in range(20):
+        opened_late = opened_before_the_end(pair)
+        if opened_late:
+            break
+    testbed.check(opened_late, "the end was always faster")
+    late, control = opened_late
+    expect_state(pair, late, 1, "owner")
+    late.write(1, 0, IMAGE_BYTES, "A")
+    late.close()
+    testbed.wait_until(lambda: control.state(1) != "owner", what="the end of the acquire")
+
+
+@theme.scenario()
+def an_acquire_waits_for_a_close_under_way(pair):
+    """The kernel tells of a close after it: a lock that is about to go is in nobody's way."""
+    name = pair.image()
+    control = pair.a.vmm(name)
+    pair.a.vmm(name)
+    for _ in range(5):
+        other = pair.a.vmm(name)
+        other.open(2, os.path.join(pair.b.below.path, name))
+        other.ask("lock 1 w 100 1")
+        other.ask("posix 1 w 500 1")
+        # As it ends it flushes slot 1, which drops the second lock, then hangs at slot 2.
+        pair.b.control("freeze flush")
+        other.process.stdin.close()
+        testbed.wait_until(lambda: control.ask("getlk 1 w 500 1") == "free", what="the flush")
+        control.begin("acquire 1")
+        control.answers_within(0.005)
+        pair.b.control("thaw")
+        other.process.wait()
+        control.end()
+        control.ask("release 1")
 
 
 # Ordinary programs ----------------------------------------------------------------------------

@@ -12,17 +12,19 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 enum kind { KIND_POSIX, KIND_OFD, KIND_FLOCK };
-enum { MOST_WAITERS = 1000, INTERRUPTED = 3 };
+enum { MOST_WAITERS = 1000, INTERRUPTED = 3, SIGNAL_AGAIN_MS = 10 };
 
 static enum kind kind_of(const char *name)
 {
@@ -134,6 +136,19 @@ static int end_of(pid_t pid)
     return status;
 }
 
+/* A signal before the call would be lost: it is repeated until the process has ended. */
+static int interrupted_end_of(pid_t pid)
+{
+    struct pollfd process = {.fd = pidfd_open(pid, 0), .events = POLLIN};
+
+    if (process.fd < 0)
+        die("pidfd_open");
+    while (poll(&process, 1, SIGNAL_AGAIN_MS) == 0)
+        kill(pid, SIGUSR1);
+    close(process.fd);
+    return end_of(pid);
+}
+
 static int waiters(const char *path, unsigned count, enum kind kind)
 {
     const int fd = open_file(path);
@@ -152,14 +167,10 @@ static int waiters(const char *path, unsigned count, enum kind kind)
             kill(pids[i], i % 3 == 0 ? SIGUSR1 : SIGKILL);
     }
     for (unsigned i = 0; i < count; i++) {
-        /* A signal before the call would be lost: it is repeated. */
-        for (int status = 0; i % 3 == 0; usleep(1000)) {
-            if (waitpid(pids[i], &status, WNOHANG) == 0) {
-                kill(pids[i], SIGUSR1);
-                continue;
-            }
+        if (i % 3 == 0) {
+            const int status = interrupted_end_of(pids[i]);
+
             failures += !WIFEXITED(status) || WEXITSTATUS(status) != INTERRUPTED;
-            break;
         }
         if (i % 3 == 1)
             failures += !WIFSIGNALED(end_of(pids[i]));

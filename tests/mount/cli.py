@@ -301,6 +301,32 @@ def record_directory_hidden(bed):
     mount.umount()
 
 
+def record_directory_hidden_by_another_name(bed):
+    """What is hidden is the directory, as where a store folds case: here by a bind mount."""
+    source = source_with_file(bed)
+    os.mkdir(source + "/alias")
+    os.mkdir(source + "/.migfs", 0o700)
+    bed.run(["mount", "--bind", source + "/.migfs", source + "/alias"])
+    mount = bed.mount_migfs(source)
+    os.mkdir(mount.path + "/sub")
+    for parent in (mount.path, mount.path + "/sub"):
+        for name in os.listdir(parent):  # with attributes: what a listing tells is not served either
+            check(errno_of(os.listdir, f"{parent}/{name}") != "ok" or name == "sub", f"{name} opens")
+    inside, image = mount.path + "/alias", mount.path + "/image"
+    for call, expected in (((os.stat, inside), "ENOENT"), ((os.listdir, inside), "ENOENT"),
+                           ((os.mkdir, inside), "EPERM"),
+                           ((os.open, inside, os.O_CREAT | os.O_RDWR), "EPERM"),
+                           ((os.open, inside, os.O_CREAT | os.O_EXCL | os.O_RDWR), "EPERM"),
+                           ((os.symlink, "x", inside), "EPERM"), ((os.link, image, inside), "EPERM"),
+                           ((os.rename, mount.path + "/sub", inside), "EPERM"),
+                           ((os.rename, image, inside), "EPERM"), ((os.rmdir, inside), "ENOENT"),
+                           ((os.mkdir, mount.path + "/sub"), "EEXIST")):
+        check(errno_of(*call) == expected,
+              f"{call[0].__name__} {call[1:]}: {errno_of(*call)}, not {expected}")
+    mount.umount()
+    bed.run(["umount", source + "/alias"])
+
+
 # Bad input -----------------------------------------------------------------------------------------
 
 
@@ -521,6 +547,7 @@ CHECKS = (
     mounts_and_returns, mount_table_entry, every_user_sees_it, mount_command, fstab_line, fusermount,
     foreground, odd_paths, relative_paths, arguments_in_any_order, same_source_twice,
     help_and_version, generic_options, own_options, passthrough, read_only, record_directory_hidden,
+    record_directory_hidden_by_another_name,
     bad_usage, bad_options, bad_source, bad_mountpoint, nested, busy, no_device, user_mount,
     user_refused, signals_unmount, signal_with_open_files, killed_daemon, umount_while_busy)
 

@@ -31,7 +31,7 @@ ANSWER_TIMEOUT_S = 30
 # What FUSE's kernel side decides alone (fs/fuse/file.c): FUSE_SETLK and FUSE_GETLK do not say whether
 # a lock is an OFD or a POSIX one. So F_OFD_GETLK answers -1 for any holder, F_GETLK names an OFD
 # lock's process, and a cycle of OFD waits looks as one of POSIX locks does. A line of the disk, and
-# what may stand for it in the mount.
+# what may stand for it in the mount. Listed in migfs(8), too.
 KERNEL_DECIDES = {
     "kinds_together": {
         "a: get ofd f R 0 1 = ok W 0 10 a": "a: get ofd f R 0 1 = ok W 0 10 -1",
@@ -126,6 +126,30 @@ class Actor:
             self.process.wait(10)
 
 
+def ranges_in_kernel(file_id):
+    """The ranges of a file in /proc/locks. The kernel gives the list page by page, and a lock that
+    anybody takes or drops between two pages shifts the rest (linux/fs/seq_file.c): what two reads
+    agree on is there."""
+    def look():
+        ranges = []
+        with open("/proc/locks", encoding="ascii") as file:
+            for line in file:
+                fields = line.split()
+                if "->" not in fields and fields[5] == file_id:
+                    ranges.append("flock" if fields[1] == "FLOCK"
+                                  else f"{fields[3][0]} {fields[6]}-{fields[7]}")
+        return sorted(ranges)
+
+    seen = [None, look()]
+
+    def agrees():
+        seen[:] = [seen[1], look()]
+        return seen[0] == seen[1]
+
+    wait_until(agrees, 10, "two reads of /proc/locks agree", interval_s=0)
+    return seen[1]
+
+
 class Stage:
     """One performance of one scenario: path is what actors open, outside the backing file."""
 
@@ -199,14 +223,7 @@ class Stage:
         status = os.stat(self.outside)
         file_id = (f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:"
                    f"{status.st_ino}")
-        ranges = []
-        with open("/proc/locks", encoding="ascii") as file:
-            for line in file:
-                fields = line.split()
-                if "->" not in fields and fields[5] == file_id:
-                    ranges.append("flock" if fields[1] == "FLOCK"
-                                  else f"{fields[3][0]} {fields[6]}-{fields[7]}")
-        self.note(f"kernel: {sorted(ranges)}")
+        self.note(f"kernel: {ranges_in_kernel(file_id)}")
 
     def end(self):
         for actor in self.actors:

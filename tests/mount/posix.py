@@ -27,7 +27,7 @@ from testbed import Testbed, check  # noqa: E402
 HUGE_CASES = {"shrinking_huge"}
 
 # What FUSE's kernel side decides alone, so that no daemon can do better: the lines that the mount
-# prints, where they differ from those of the backing filesystem.
+# prints, where they differ from those of the backing filesystem. Listed in migfs(8), too.
 KERNEL_DECIDES = {
     # fs/fuse/file.c, fuse_file_fallocate(): any mode but keep-size, punch and zero: EOPNOTSUPP
     "collapse_insert": {
