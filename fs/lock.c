@@ -494,8 +494,7 @@ bool lock_handle_writes(struct context *context, struct inode *inode, const stru
     return writes;
 }
 
-/* The lowest range in the way of the change; of the daemon's own, of the first byte that meets one.
- */
+/* The lowest range in the way of the change; for the daemon's locks, in that of their first byte. */
 static const struct range *conflict_of(struct inode *inode, const struct lock_change *change)
 {
     const struct range *conflict = NULL;

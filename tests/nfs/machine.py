@@ -20,12 +20,14 @@ TOP_DIR = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file
 sys.path += [os.path.join(TOP_DIR, "tests"), os.path.join(TOP_DIR, "tests", "qemu")]
 
 import initramfs  # noqa: E402
+import testbed  # noqa: E402
 
 LAB_DIR = os.path.join(TOP_DIR, "build", "deps", "lab")
 MEMORY_MIB = 4096
 MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay")
 MOUNT_9P = "trans=virtio,version=9p2000.L,msize=262144"
 KERNEL_COMMAND_LINE = "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on"
+PASSED_ON = ("MIGFS_BIN_DIR", "MIGFS_TEST_BIN_DIR")
 SHARED = "/run/lab"
 JOB, STATUS = "job", "status"
 
@@ -64,6 +66,12 @@ exec busybox poweroff -f
 """
 
 
+def require():
+    """Ends the test as skipped where there is nothing to boot."""
+    if not os.path.exists(os.path.join(LAB_DIR, "stamp")):
+        testbed.skip("no lab to boot (tests/setup lab fetches it)")
+
+
 def job_script(command, environment):
     return JOB_SCRIPT.format(
         top=shlex.quote(TOP_DIR), command=shlex.join(command), shared=SHARED, status=STATUS,
@@ -74,7 +82,8 @@ def environment_there():
     return {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": "/root", "LC_ALL": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1",
             "MIGFS_LAB": SHARED, "MIGFS_BUILD_DIR": "/nonexistent",
-            "MIGFS_DEADLINE_FACTOR": "4"}
+            "MIGFS_DEADLINE_FACTOR": "4",
+            **{name: os.environ[name] for name in PASSED_ON if name in os.environ}}
 
 
 def boot_command(directory, shared):

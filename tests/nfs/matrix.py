@@ -23,7 +23,6 @@ import cases  # noqa: E402
 import cell as cells  # noqa: E402
 import machine  # noqa: E402
 import plan  # noqa: E402
-import testbed  # noqa: E402
 
 OUTPUT = os.path.join(machine.TOP_DIR, "build", "nfs")
 COLUMNS = ("stack", "case", "image", "variant", "state", "downtime_ms", "seconds", "detail")
@@ -163,8 +162,7 @@ def main():
     chosen = plan.in_order(cells_chosen(options)) * options.repeat
     if os.geteuid() != 0:
         sys.exit("tests/nfs/run: the machine's root is this system's: run it as root")
-    if not os.path.exists(os.path.join(machine.LAB_DIR, "stamp")):
-        testbed.skip("no lab to boot (tests/setup lab fetches it)")
+    machine.require()
     outcomes = run_all(chosen)
     print_table(outcomes)
     tsv = write_tsv(outcomes)
