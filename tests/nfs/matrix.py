@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 
@@ -153,6 +154,33 @@ def print_table(outcomes):
     print()
 
 
+def print_downtimes(outcomes):
+    """Of each case that was right over both: how migfs's downtime compares with bare NFS's."""
+    ratios = []
+    for name in dict.fromkeys(cell.case.name for cell, _ in outcomes):
+        medians = {}
+        for stack in ("bare", "migfs"):
+            found = [outcome.downtime_ms for cell, outcome in outcomes
+                     if (cell.case.name, cell.stack) == (name, stack) and outcome.downtime_ms]
+            if found:
+                medians[stack] = statistics.median(found)
+        if len(medians) == 2:
+            ratios.append(medians["migfs"] / medians["bare"])
+            print(f"downtime, {name}: bare {medians['bare']:.0f} ms, migfs "
+                  f"{medians['migfs']:.0f} ms: {ratios[-1]:.2f}")
+    if ratios:
+        print(f"downtime, migfs over bare, median of {len(ratios)} cases: "
+              f"{statistics.median(ratios):.2f}")
+
+
+def differing(outcomes):
+    """Cells that did not give the same answer each time, and what they gave."""
+    states = {}
+    for cell, outcome in outcomes:
+        states.setdefault(str(cell), []).append(outcome.state)
+    return {name: found for name, found in states.items() if len(set(found)) > 1}
+
+
 def main():
     options = options_parse()
     if options.list:
@@ -168,7 +196,10 @@ def main():
     tsv = write_tsv(outcomes)
     subprocess.run([os.path.join(NFS_DIR, "picture.py"), tsv, os.path.join(OUTPUT, "matrix.svg")],
                    check=True)
+    print_downtimes(outcomes)
     bad = [(cell, why) for cell, outcome in outcomes if (why := cells.judge(cell, outcome))]
+    bad += [(name, f"not the same answer each time: {' '.join(states)}")
+            for name, states in differing(outcomes).items()]
     for cell, why in bad:
         print(f"BAD {cell}: {why}")
     for cell, outcome in outcomes:
