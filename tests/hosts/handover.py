@@ -244,9 +244,14 @@ def a_handle_opened_after_the_last_close_writes(pair):
     if a.error("write 1 0 4096 C"):  # refused by fence=strict alone
         raise Wrong("a standby may not write")
     b.close()
-    a.ask("close 1")
-    a.open(1, name)
-    expect_state(pair, a, 1, "plain")
+
+    def is_plain_when_opened_again():
+        a.ask("close 1")
+        a.open(1, name)
+        return a.state(1) == "plain"
+
+    # The close of who is gone is on its way for a while.
+    testbed.wait_until(is_plain_when_opened_again, what="the end of B's close")
 
 
 @theme.scenario()
