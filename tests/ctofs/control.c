@@ -80,8 +80,17 @@ void control_read(fuse_req_t req, size_t size, off_t off, struct fuse_file_info 
         return;
     }
     const size_t left = text->length - (size_t)off;
+    const size_t length = size < left ? size : left;
+    char *copy = malloc(length);
 
-    fuse_reply_buf(req, text->bytes + off, size < left ? size : left);
+    if (!copy) {
+        fuse_reply_err(req, ENOMEM);
+        return;
+    }
+    /* Whoever has the answer may close at once, and the text is gone before the reply returns. */
+    memcpy(copy, text->bytes + off, length);
+    fuse_reply_buf(req, copy, length);
+    free(copy);
 }
 
 struct commands {

@@ -53,7 +53,7 @@ def the_bytes_are_held_below(pair):
     expect(b.ask("getlk 1 w 201 1") != "free", "A's 201 is not held at the store")
 
 
-@needs("acquire:TEST", options="deadline=500")
+@needs("acquire:TEST", options="deadline=1500")
 def no_two_hosts_own_one_image(pair):
     name, a, b = opened(pair)
     a.lock(1)
@@ -231,7 +231,7 @@ def a_released_source_reads_what_is_stored(pair):
     expect_same(a.ask("size 1"), str(IMAGE_BYTES + 4096), "the length at A")
 
 
-@needs("release:UNLOCK", options="deadline=500")
+@needs("release:UNLOCK", options="deadline=1500")
 def the_other_host_becomes_owner(pair):
     _, a, b = opened(pair)
     a.lock(1)
