@@ -298,6 +298,24 @@ int record_file_read(struct context *context, struct inode *inode)
     return required ? error : 0;
 }
 
+static int64_t nanoseconds(const struct timespec *time)
+{
+    return time->tv_sec * INT64_C(1000000000) + time->tv_nsec;
+}
+
+static struct record_file_handle file_handle_of(const struct inode *inode)
+{
+    const struct inode_identity *from = &inode->identity;
+    struct record_file_handle handle = {.type = from->handle_type};
+
+    _Static_assert(sizeof(handle.bytes) == sizeof(from->handle), "either holds what there may be");
+    if (from->handle_type != 0) {
+        handle.length = from->handle_bytes;
+        memcpy(handle.bytes, from->handle, from->handle_bytes);
+    }
+    return handle;
+}
+
 static struct record record_now(struct context *context, struct inode *inode,
                                 const struct record_handle *handle, enum record_state state,
                                 uint64_t generation, const struct stat *attributes)
@@ -311,9 +329,11 @@ static struct record record_now(struct context *context, struct inode *inode,
         .state = state,
         .identity = identity_of(inode),
         .host = context->host,
-        .time_ns = now.tv_sec * INT64_C(1000000000) + now.tv_nsec,
+        .time_ns = nanoseconds(&now),
         .length_bytes = (uint64_t)attributes->st_size,
-        .ctime_ns = attributes->st_ctim.tv_sec * INT64_C(1000000000) + attributes->st_ctim.tv_nsec,
+        .ctime_ns = nanoseconds(&attributes->st_ctim),
+        .mtime_ns = nanoseconds(&attributes->st_mtim),
+        .file_handle = file_handle_of(inode),
     };
 }
 
