@@ -36,6 +36,7 @@ static void last_close(struct context *context, struct inode *inode)
     passthrough_last_close(context, inode);
     pthread_mutex_lock(&inode->mutex);
     owner_last_close(&inode->owner);
+    digest_ring_stop(&inode->digests);
     inode->claim = CLAIM_NONE;
     inode->recognised = false;
     pthread_mutex_unlock(&inode->mutex);

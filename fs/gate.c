@@ -3,7 +3,18 @@
 
 #include "lock.h"
 
-int gate_enter(struct context *context, struct inode *inode, const struct handle *handle)
+struct gate_range gate_range(off_t offset, size_t length)
+{
+    const uint64_t start = (uint64_t)offset;
+
+    return (struct gate_range){
+        .start = start,
+        .end = length < DIGEST_TO_THE_END - start ? start + length : DIGEST_TO_THE_END,
+    };
+}
+
+int gate_enter(struct context *context, struct inode *inode, const struct handle *handle,
+               struct gate_range range, struct gate_pass *pass)
 {
     const bool strict = context->options.fence == FENCE_STRICT;
     const bool holds = strict && handle && lock_handle_writes(context, inode, handle);
@@ -11,15 +22,22 @@ int gate_enter(struct context *context, struct inode *inode, const struct handle
 
     pthread_mutex_lock(&inode->mutex);
     error = owner_write_permitted(&inode->owner, context->options.fence, holds);
-    if (error == 0)
+    if (error == 0) {
         inode->writes_under_way++;
+        pass->inode = inode;
+        pass->wants_digest = digest_ring_keeps(&inode->digests);
+        digest_change_begin(&inode->digests, &pass->change, range.start, range.end);
+    }
     pthread_mutex_unlock(&inode->mutex);
     return error;
 }
 
-void gate_leave(struct inode *inode, size_t bytes)
+void gate_leave(struct gate_pass *pass, size_t bytes, const struct digest_extent *written)
 {
+    struct inode *inode = pass->inode;
+
     pthread_mutex_lock(&inode->mutex);
+    digest_change_end(&inode->digests, &pass->change, written);
     inode->bytes_written += bytes;
     if (--inode->writes_under_way == 0)
         pthread_cond_broadcast(&inode->drained);

@@ -250,6 +250,7 @@ static void inode_free(struct inode *inode)
         return;
     close_if_open(inode->fd);
     close_if_open(inode->direct_fd);
+    digest_ring_stop(&inode->digests);
     range_table_deinit(&inode->ranges);
     range_table_deinit(&inode->flocks);
     pthread_cond_destroy(&inode->drained);

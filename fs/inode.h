@@ -8,6 +8,7 @@
 #ifndef MIGFS_FS_INODE_H
 #define MIGFS_FS_INODE_H
 
+#include "cache/digest.h"
 #include "cache/owner.h"
 #include "cache/profile.h"
 #include "context.h"
@@ -63,7 +64,8 @@ struct inode {
     bool drop_is_due;          /* a coalesced drop is on its way */
     bool look_is_due;          /* and a look at its record */
     unsigned writes_under_way;
-    int writeback_error; /* of a page that the kernel wrote back: 0 or a negative errno */
+    struct digest_ring digests; /* of what was written here, and what its last owner left */
+    int writeback_error;        /* of a page that the kernel wrote back: 0 or a negative errno */
     unsigned open_handles;
     unsigned writable_handles;
     uint64_t opens;         /* ever */

@@ -316,25 +316,39 @@ static struct record_file_handle file_handle_of(const struct inode *inode)
     return handle;
 }
 
+static void add_digests(struct inode *inode, struct record *record)
+{
+    pthread_mutex_lock(&inode->mutex);
+    record->digest_count = (uint32_t)digest_ring_copy(&inode->digests, record->digests);
+    pthread_mutex_unlock(&inode->mutex);
+}
+
+/* What an owner has yet to write nobody can compare: its record has no digests. */
 static struct record record_now(struct context *context, struct inode *inode,
-                                const struct record_handle *handle, enum record_state state,
-                                uint64_t generation, const struct stat *attributes)
+                                const struct record_handle *handle, const struct record_news *news,
+                                const struct stat *attributes)
 {
     struct timespec now;
+    struct record record;
 
     clock_gettime(CLOCK_REALTIME, &now);
-    return (struct record){
+    record = (struct record){
         .sequence = handle->sequence + 1,
-        .generation = generation,
-        .state = state,
+        .generation = news->generation,
+        .state = news->state,
         .identity = identity_of(inode),
         .host = context->host,
         .time_ns = nanoseconds(&now),
         .length_bytes = (uint64_t)attributes->st_size,
         .ctime_ns = nanoseconds(&attributes->st_ctim),
         .mtime_ns = nanoseconds(&attributes->st_mtim),
+        .flushed_bytes = news->flushed_bytes,
+        .duration_ns = news->duration_ns,
         .file_handle = file_handle_of(inode),
     };
+    if (news->state == RECORD_RELEASED)
+        add_digests(inode, &record);
+    return record;
 }
 
 /*
@@ -369,15 +383,14 @@ static int write_slot(struct record_handle *handle, const struct record *record)
 }
 
 static int write_record(struct context *context, struct inode *inode, struct record_handle *handle,
-                        enum record_state state, uint64_t generation, const struct stat *attributes)
+                        const struct record_news *news, const struct stat *attributes)
 {
     int error = 0;
 
     pthread_mutex_lock(&handle->mutex);
     const bool is_new = !handle->has_slot;
     if (!handle->is_future) {
-        const struct record record =
-            record_now(context, inode, handle, state, generation, attributes);
+        const struct record record = record_now(context, inode, handle, news, attributes);
 
         error = write_slot(handle, &record);
     }
@@ -392,8 +405,7 @@ static int stat_at_server(struct context *context, struct inode *inode, struct s
     return pin.fd < 0 ? pin.fd : inode_stat(context->inodes, inode, pin.fd, true, attributes);
 }
 
-int record_file_write(struct context *context, struct inode *inode, enum record_state state,
-                      uint64_t generation)
+int record_file_write(struct context *context, struct inode *inode, const struct record_news *news)
 {
     struct record_handle *handle;
     struct stat attributes;
@@ -405,7 +417,7 @@ int record_file_write(struct context *context, struct inode *inode, enum record_
     if (error == 0)
         error = record_handle_of(context, inode, O_CREAT, &handle);
     if (error == 0) {
-        error = write_record(context, inode, handle, state, generation, &attributes);
+        error = write_record(context, inode, handle, news, &attributes);
         record_handle_put(inode, handle);
     }
     if (error != 0)

@@ -26,10 +26,19 @@ bool record_look(struct context *context, struct inode *inode);
  */
 int record_file_read(struct context *context, struct inode *inode);
 
-/* Writes the state and the generation with the file's present length and ctime; stable on return.
+/* What a transition has to say of itself. */
+struct record_news {
+    enum record_state state;
+    uint64_t generation;
+    uint64_t flushed_bytes; /* of a hand-over, so far */
+    uint64_t duration_ns;
+};
+
+/*
+ * Writes that with the file's present length and times, and, of a file that is handed over, the
+ * digests of what was written and is in the store. Stable on return.
  */
-int record_file_write(struct context *context, struct inode *inode, enum record_state state,
-                      uint64_t generation);
+int record_file_write(struct context *context, struct inode *inode, const struct record_news *news);
 
 /* The last handle of the inode is gone: its record is no longer kept open. */
 void record_file_last_close(struct inode *inode);

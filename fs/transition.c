@@ -178,6 +178,7 @@ static int step_sync(struct transition *transition)
     int error = 0;
 
     pthread_mutex_lock(&inode->mutex);
+    const uint64_t written = inode->digests.serial;
     handle = inode->handles;
     while (handle && error == 0) {
         pthread_mutex_unlock(&inode->mutex);
@@ -187,8 +188,48 @@ static int step_sync(struct transition *transition)
         handle = handle->next;
     }
     transition->bytes_flushed = inode->bytes_written - transition->bytes_before;
+    if (error == 0)
+        digest_ring_synced(&inode->digests, written);
+    else
+        digest_ring_clear(&inode->digests);
     pthread_mutex_unlock(&inode->mutex);
     return error;
+}
+
+/*
+ * What is written from here on is digested. In passthrough it is not seen, and nothing that was
+ * written before can be relied on.
+ */
+static void keep_digests(const struct context *context, struct inode *inode)
+{
+    if (context->passthrough)
+        return;
+    pthread_mutex_lock(&inode->mutex);
+    (void)digest_ring_start(&inode->digests, NULL, 0); /* short of memory: the next owner cannot
+                                                          compare, and says so */
+    pthread_mutex_unlock(&inode->mutex);
+}
+
+static int step_read_record(struct context *context, struct transition *transition)
+{
+    struct inode *inode = transition->job.inode;
+    const int error = record_file_read(context, inode);
+
+    if (transition->handoff.plan.kind == HANDOFF_ACQUIRE)
+        keep_digests(context, inode);
+    return error;
+}
+
+static int step_write_record(struct context *context, struct transition *transition)
+{
+    const struct record_news news = {
+        .state = transition->handoff.record_state,
+        .generation = transition->handoff.generation,
+        .flushed_bytes = transition->bytes_flushed,
+        .duration_ns = (uint64_t)(pool_now_ns() - transition->started_ns),
+    };
+
+    return record_file_write(context, transition->job.inode, &news);
 }
 
 static void carry_out(struct context *context, struct transition *transition,
@@ -209,14 +250,13 @@ static void carry_out(struct context *context, struct transition *transition,
         outcome->error = step_drop(transition);
         break;
     case HANDOFF_STEP_READ_RECORD:
-        outcome->error = record_file_read(context, inode);
+        outcome->error = step_read_record(context, transition);
         break;
     case HANDOFF_STEP_INVALIDATE:
         outcome->error = notify_inode(context, inode);
         break;
     case HANDOFF_STEP_WRITE_RECORD:
-        outcome->error = record_file_write(context, inode, transition->handoff.record_state,
-                                           transition->handoff.generation);
+        outcome->error = step_write_record(context, transition);
         break;
     case HANDOFF_STEP_FLUSH:
         outcome->error = step_flush(context, transition);
