@@ -131,13 +131,26 @@ size_t digest_ring_copy(const struct digest_ring *ring,
     return count;
 }
 
-bool digest_ring_remove(struct digest_ring *ring, const struct digest_extent *extent)
+static struct digest_extent *find(const struct digest_ring *ring, uint64_t serial)
 {
     for (size_t i = 0; ring->extents && i < DIGEST_EXTENTS; i++) {
-        if (ring->extents[i].serial != extent->serial)
-            continue;
-        ring->extents[i] = (struct digest_extent){0};
-        return true;
+        if (ring->extents[i].serial == serial)
+            return &ring->extents[i];
     }
-    return false;
+    return NULL;
+}
+
+bool digest_ring_has(const struct digest_ring *ring, const struct digest_extent *extent)
+{
+    return find(ring, extent->serial) != NULL;
+}
+
+bool digest_ring_remove(struct digest_ring *ring, const struct digest_extent *extent)
+{
+    struct digest_extent *entry = find(ring, extent->serial);
+
+    if (!entry)
+        return false;
+    *entry = (struct digest_extent){0};
+    return true;
 }

@@ -94,6 +94,9 @@ void digest_ring_synced(struct digest_ring *ring, uint64_t serial);
 size_t digest_ring_copy(const struct digest_ring *ring,
                         struct digest_extent extents[DIGEST_EXTENTS]);
 
+/* Whether an entry that digest_ring_copy gave is there still. */
+bool digest_ring_has(const struct digest_ring *ring, const struct digest_extent *extent);
+
 /*
  * Takes an entry out that digest_ring_copy gave. False: it had gone already, so that a change of
  * one's own may have touched its bytes since.

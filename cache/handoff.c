@@ -16,7 +16,7 @@ static const enum handoff_step orders[][MOST_STEPS] = {
             HANDOFF_STEP_DROP,         /* 3 */
             HANDOFF_STEP_READ_RECORD,  /* 4 */
             HANDOFF_STEP_INVALIDATE,   /* 5 */
-                                       /* 6 VERIFY: digests in the record, compared here */
+            HANDOFF_STEP_VERIFY,       /* 6 */
             HANDOFF_STEP_WRITE_RECORD, /* 7 */
             HANDOFF_STEP_ANSWER,
             HANDOFF_DONE,
@@ -162,6 +162,8 @@ static bool applies(const struct handoff *handoff, enum handoff_step step)
         return plan->tests;
     case HANDOFF_STEP_READ_RECORD:
         return plan->keeps_record;
+    case HANDOFF_STEP_VERIFY: /* what another host writes is not to be as anybody left it */
+        return plan->keeps_record && !handoff->contested;
     case HANDOFF_STEP_WRITE_RECORD:
         return plan->keeps_record && plan->writes && !handoff->contested;
     case HANDOFF_STEP_ANSWER:
@@ -422,6 +424,7 @@ const char *handoff_step_name(enum handoff_step step)
         [HANDOFF_STEP_DROP] = "DROP",
         [HANDOFF_STEP_READ_RECORD] = "READ_RECORD",
         [HANDOFF_STEP_INVALIDATE] = "INVALIDATE",
+        [HANDOFF_STEP_VERIFY] = "VERIFY",
         [HANDOFF_STEP_WRITE_RECORD] = "WRITE_RECORD",
         [HANDOFF_STEP_FLUSH] = "FLUSH",
         [HANDOFF_STEP_DRAIN] = "DRAIN",

@@ -33,6 +33,7 @@ enum handoff_step {
     HANDOFF_STEP_DROP,         /* the caches below: sync, drop, and look that none stayed */
     HANDOFF_STEP_READ_RECORD,  /* whose turn was it, which generation */
     HANDOFF_STEP_INVALIDATE,   /* drop this mount's kernel pages and attributes */
+    HANDOFF_STEP_VERIFY,       /* is the file as the record says that it was left? */
     HANDOFF_STEP_WRITE_RECORD, /* `record_state` and `generation`, durable */
     HANDOFF_STEP_FLUSH,        /* the kernel's dirty pages, while writes still pass */
     HANDOFF_STEP_DRAIN,        /* the gate is closed: wait for the writes under way */

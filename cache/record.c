@@ -130,9 +130,9 @@ void record_encode(const struct record *record, uint8_t *slot)
     put_u64(slot + AT_HANDLE_HASH, record->identity.handle_hash);
     put_u64(slot + AT_BIRTH, (uint64_t)record->identity.birth_ns);
     put_u64(slot + AT_TIME, (uint64_t)record->time_ns);
-    put_u64(slot + AT_LENGTH, record->length_bytes);
-    put_u64(slot + AT_CTIME, (uint64_t)record->ctime_ns);
-    put_u64(slot + AT_MTIME, (uint64_t)record->mtime_ns);
+    put_u64(slot + AT_LENGTH, record->trace.length_bytes);
+    put_u64(slot + AT_CTIME, (uint64_t)record->trace.ctime_ns);
+    put_u64(slot + AT_MTIME, (uint64_t)record->trace.mtime_ns);
     put_u64(slot + AT_FLUSHED, record->flushed_bytes);
     put_u64(slot + AT_DURATION, record->duration_ns);
     put_u32(slot + AT_HANDLE_TYPE, (uint32_t)record->file_handle.type);
@@ -269,9 +269,9 @@ static void slot_decode(const uint8_t *slot, struct record *record)
     record->identity.handle_hash = get_u64(slot + AT_HANDLE_HASH);
     record->identity.birth_ns = (int64_t)get_u64(slot + AT_BIRTH);
     record->time_ns = (int64_t)get_u64(slot + AT_TIME);
-    record->length_bytes = get_u64(slot + AT_LENGTH);
-    record->ctime_ns = (int64_t)get_u64(slot + AT_CTIME);
-    record->mtime_ns = (int64_t)get_u64(slot + AT_MTIME);
+    record->trace.length_bytes = get_u64(slot + AT_LENGTH);
+    record->trace.ctime_ns = (int64_t)get_u64(slot + AT_CTIME);
+    record->trace.mtime_ns = (int64_t)get_u64(slot + AT_MTIME);
     record->flushed_bytes = get_u64(slot + AT_FLUSHED);
     record->duration_ns = get_u64(slot + AT_DURATION);
     record->file_handle = (struct record_file_handle){

@@ -45,6 +45,7 @@
 #define MIGFS_CACHE_RECORD_H
 
 #include "digest.h"
+#include "trace.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -90,9 +91,7 @@ struct record {
     struct record_identity identity;
     struct record_host host;
     int64_t time_ns;
-    uint64_t length_bytes;
-    int64_t ctime_ns;
-    int64_t mtime_ns; /* 0: not known */
+    struct trace trace;
     uint64_t flushed_bytes;
     uint64_t duration_ns;
     struct record_file_handle file_handle;

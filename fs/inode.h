@@ -11,6 +11,7 @@
 #include "cache/digest.h"
 #include "cache/owner.h"
 #include "cache/profile.h"
+#include "cache/trace.h"
 #include "context.h"
 #include "identity.h"
 
@@ -78,6 +79,9 @@ struct inode {
     struct stat at_open; /* the server's attributes at the last open */
     uint64_t bytes_read, bytes_written;
     struct handoff_report last_handoff;
+    uint64_t foreign_writes;      /* times that somebody wrote it who never acquired it */
+    struct trace foreign_trace;   /* as it was after the last of them */
+    uint64_t stale_acquires;      /* that failed */
     struct record_handle *record; /* kept open while the image is */
     bool record_was_odd;          /* and it was said */
 

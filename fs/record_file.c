@@ -81,7 +81,7 @@ bool record_look(struct context *context, struct inode *inode)
     before = owner_state(&inode->owner);
     pthread_mutex_unlock(&inode->mutex);
     if (record_directory_lists(context->records, inode->identity.ino))
-        (void)record_file_read(context, inode); /* said there; the acquire is who needs it */
+        (void)record_file_read(context, inode, NULL); /* said there; the acquire is who needs it */
     else
         forget_record(inode);
     pthread_mutex_lock(&inode->mutex);
@@ -238,7 +238,7 @@ static void tell_owner(struct context *context, struct inode *inode, const struc
 }
 
 static int judge(struct context *context, struct inode *inode, struct record_handle *handle,
-                 const uint8_t *bytes, size_t size)
+                 const uint8_t *bytes, size_t size, struct record_seen *seen)
 {
     const struct record_identity identity = identity_of(inode);
     struct record record;
@@ -251,6 +251,8 @@ static int judge(struct context *context, struct inode *inode, struct record_han
         handle->sequence = record.sequence;
         (void)set_odd(inode, false); /* what it was does not matter here */
         tell_owner(context, inode, &record);
+        if (seen)
+            *seen = (struct record_seen){.is_valid = true, .record = record};
         return 0;
     }
     tell_owner_of_none(inode);
@@ -260,7 +262,7 @@ static int judge(struct context *context, struct inode *inode, struct record_han
 }
 
 static int read_and_judge(struct context *context, struct inode *inode,
-                          struct record_handle *handle)
+                          struct record_handle *handle, struct record_seen *seen)
 {
     uint8_t *bytes = aligned_alloc(RECORD_ALIGNMENT, READ_BYTES);
     ssize_t size;
@@ -270,7 +272,7 @@ static int read_and_judge(struct context *context, struct inode *inode,
         return -ENOMEM;
     pthread_mutex_lock(&handle->mutex);
     size = read_fresh(handle, bytes);
-    error = size < 0 ? (int)size : judge(context, inode, handle, bytes, (size_t)size);
+    error = size < 0 ? (int)size : judge(context, inode, handle, bytes, (size_t)size, seen);
     if (size < 0)
         say_once(context, inode, strerror((int)-size));
     pthread_mutex_unlock(&handle->mutex);
@@ -278,12 +280,14 @@ static int read_and_judge(struct context *context, struct inode *inode,
     return error;
 }
 
-int record_file_read(struct context *context, struct inode *inode)
+int record_file_read(struct context *context, struct inode *inode, struct record_seen *seen)
 {
     const bool required = context->options.record == RECORD_REQUIRE;
     struct record_handle *handle;
     int error;
 
+    if (seen)
+        seen->is_valid = false;
     if (!may_have_record(context, inode))
         return required && S_ISREG(inode->type) && !context->records ? -EIO : 0;
     error = record_handle_of(context, inode, 0, &handle);
@@ -292,7 +296,7 @@ int record_file_read(struct context *context, struct inode *inode)
         return 0;
     }
     if (error == 0) {
-        error = read_and_judge(context, inode, handle);
+        error = read_and_judge(context, inode, handle, seen);
         record_handle_put(inode, handle);
     }
     return required ? error : 0;
@@ -314,6 +318,15 @@ static struct record_file_handle file_handle_of(const struct inode *inode)
         memcpy(handle.bytes, from->handle, from->handle_bytes);
     }
     return handle;
+}
+
+static struct trace trace_of(const struct stat *attributes)
+{
+    return (struct trace){
+        .length_bytes = (uint64_t)attributes->st_size,
+        .ctime_ns = nanoseconds(&attributes->st_ctim),
+        .mtime_ns = nanoseconds(&attributes->st_mtim),
+    };
 }
 
 static void add_digests(struct inode *inode, struct record *record)
@@ -339,9 +352,7 @@ static struct record record_now(struct context *context, struct inode *inode,
         .identity = identity_of(inode),
         .host = context->host,
         .time_ns = nanoseconds(&now),
-        .length_bytes = (uint64_t)attributes->st_size,
-        .ctime_ns = nanoseconds(&attributes->st_ctim),
-        .mtime_ns = nanoseconds(&attributes->st_mtim),
+        .trace = trace_of(attributes),
         .flushed_bytes = news->flushed_bytes,
         .duration_ns = news->duration_ns,
         .file_handle = file_handle_of(inode),
@@ -403,6 +414,16 @@ static int stat_at_server(struct context *context, struct inode *inode, struct s
     _cleanup_pin_ struct inode_pin pin = inode_pin_scoped(context->inodes, inode);
 
     return pin.fd < 0 ? pin.fd : inode_stat(context->inodes, inode, pin.fd, true, attributes);
+}
+
+int record_file_trace(struct context *context, struct inode *inode, struct trace *trace)
+{
+    struct stat attributes;
+    const int error = stat_at_server(context, inode, &attributes);
+
+    if (error == 0)
+        *trace = trace_of(&attributes);
+    return error;
 }
 
 int record_file_write(struct context *context, struct inode *inode, const struct record_news *news)

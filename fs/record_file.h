@@ -20,11 +20,21 @@ struct record_handle;
  */
 bool record_look(struct context *context, struct inode *inode);
 
+/* What reading found. */
+struct record_seen {
+    bool is_valid; /* else there is none, or it is worth nothing */
+    struct record record;
+};
+
 /*
- * Reads the inode's record, fresh, and tells the owner state of it. 0, also where there is none or
- * it is worth nothing; a negative errno where the options require a record and none can be had.
+ * Reads the inode's record, fresh, and tells the owner state of it; fills *seen where that is not
+ * NULL. 0, also where there is none or it is worth nothing; a negative errno where the options
+ * require a record and none can be had.
  */
-int record_file_read(struct context *context, struct inode *inode);
+int record_file_read(struct context *context, struct inode *inode, struct record_seen *seen);
+
+/* The file's length and times as the server has them now. 0 or a negative errno. */
+int record_file_trace(struct context *context, struct inode *inode, struct trace *trace);
 
 /* What a transition has to say of itself. */
 struct record_news {

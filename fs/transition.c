@@ -20,6 +20,9 @@
 #define TEST_AGAIN_MS 10
 /* A test waits for this part of the deadline; the rest is for the steps after it. */
 #define TEST_PART 0.8
+/* What is stale is read again after this, and until this part of the deadline. */
+#define VERIFY_AGAIN_MS 20
+#define VERIFY_PART 0.9
 /* Where pages stay below, somebody may just have had them in use. */
 #define DROP_TRIES 3
 /* A drain without a deadline gives up after this. */
@@ -197,31 +200,64 @@ static int step_sync(struct transition *transition)
 }
 
 /*
- * What is written from here on is digested. In passthrough it is not seen, and nothing that was
- * written before can be relied on.
+ * What is written from here on is digested; what the last owner wrote is known until it is changed.
+ * Short of memory there are no digests, and the next owner has nothing to compare.
  */
-static void keep_digests(const struct context *context, struct inode *inode)
+static void keep_digests(struct inode *inode, const struct record_seen *seen)
 {
-    if (context->passthrough)
-        return;
+    const bool has = seen && seen->is_valid && seen->record.state == RECORD_RELEASED;
+
     pthread_mutex_lock(&inode->mutex);
-    (void)digest_ring_start(&inode->digests, NULL, 0); /* short of memory: the next owner cannot
-                                                          compare, and says so */
+    (void)digest_ring_start(&inode->digests, has ? seen->record.digests : NULL,
+                            has ? seen->record.digest_count : 0);
     pthread_mutex_unlock(&inode->mutex);
 }
 
 static int step_read_record(struct context *context, struct transition *transition)
 {
     struct inode *inode = transition->job.inode;
-    const int error = record_file_read(context, inode);
+    struct record_seen *seen;
+    int error;
 
-    if (transition->handoff.plan.kind == HANDOFF_ACQUIRE)
-        keep_digests(context, inode);
+    if (transition->handoff.plan.kind != HANDOFF_ACQUIRE)
+        return record_file_read(context, inode, NULL);
+    seen = calloc(1, sizeof(*seen)); /* NULL: nothing is verified */
+    error = record_file_read(context, inode, seen);
+    keep_digests(inode, seen);
+    verify_deinit(&transition->verify);
+    transition->verify.seen = seen;
     return error;
 }
 
+/* Of the deadline: the rest is for the record. */
+static int64_t verify_until(const struct context *context, const struct transition *transition)
+{
+    const unsigned ms =
+        transition->deadline_ms > 0 ? transition->deadline_ms : context->options.deadline_ms;
+
+    return transition->started_ns + (int64_t)(ms * 1e6 * VERIFY_PART);
+}
+
+/* -EAGAIN: not yet; what was cached below is dropped once more. */
+static int step_verify(struct context *context, struct transition *transition)
+{
+    struct handle *handle = any_handle(transition->job.inode);
+    int error = handle ? verify_file(context, handle, &transition->verify,
+                                     verify_until(context, transition))
+                       : -EBADF;
+
+    if (error == -EAGAIN) {
+        const int dropped = step_drop(transition);
+
+        error = dropped != 0 ? dropped : error;
+    }
+    return error;
+}
+
+/* In passthrough what is written is not seen, and what was before cannot be relied on. */
 static int step_write_record(struct context *context, struct transition *transition)
 {
+    struct inode *inode = transition->job.inode;
     const struct record_news news = {
         .state = transition->handoff.record_state,
         .generation = transition->handoff.generation,
@@ -229,7 +265,12 @@ static int step_write_record(struct context *context, struct transition *transit
         .duration_ns = (uint64_t)(pool_now_ns() - transition->started_ns),
     };
 
-    return record_file_write(context, transition->job.inode, &news);
+    if (context->passthrough) {
+        pthread_mutex_lock(&inode->mutex);
+        digest_ring_stop(&inode->digests);
+        pthread_mutex_unlock(&inode->mutex);
+    }
+    return record_file_write(context, inode, &news);
 }
 
 static void carry_out(struct context *context, struct transition *transition,
@@ -254,6 +295,9 @@ static void carry_out(struct context *context, struct transition *transition,
         break;
     case HANDOFF_STEP_INVALIDATE:
         outcome->error = notify_inode(context, inode);
+        break;
+    case HANDOFF_STEP_VERIFY:
+        outcome->error = step_verify(context, transition);
         break;
     case HANDOFF_STEP_WRITE_RECORD:
         outcome->error = step_write_record(context, transition);
@@ -479,6 +523,10 @@ static void go_on(struct context *context, struct transition *transition, enum h
             pool_hold(context->pool, &transition->job, TEST_AGAIN_MS);
             return;
         }
+        if (step == HANDOFF_STEP_VERIFY && outcome.error == -EAGAIN) {
+            pool_hold(context->pool, &transition->job, VERIFY_AGAIN_MS);
+            return;
+        }
         say_unheard(transition, step, outcome.error);
         outcome.expired = pool_expired(context->pool, &transition->job);
         pthread_mutex_lock(&inode->mutex);
@@ -550,6 +598,7 @@ static void transition_free(struct job *job)
     struct transition *transition = transition_of(job);
 
     lock_change_deinit(&transition->change);
+    verify_deinit(&transition->verify);
     free(transition);
 }
 

@@ -10,6 +10,7 @@
 #include "cache/handoff.h"
 #include "lock.h"
 #include "pool.h"
+#include "verify.h"
 
 struct transition {
     struct job job; /* first: a job is cast to its transition */
@@ -38,6 +39,7 @@ struct transition {
     int64_t started_ns;
     uint64_t bytes_before, bytes_flushed, pages_dropped;
     bool pages_stayed;
+    struct verify verify;
 };
 
 /* A transition of the inode for one change of its locks; NULL: out of memory. */

@@ -58,6 +58,17 @@ def the_last_writes_are_and_those_of_the_first_mib(pair):
                    *(((2 << 20) + 4 * K * number, 4 * K) for number in range(104, 200)))
 
 
+@theme.scenario()
+def what_nobody_changed_stays_over_the_next_owner(pair):
+    name, a = owned(pair)
+    a.unlock(1)
+    b = pair.b.vmm(name)
+    b.lock(1)
+    b.write(1, 16 * K, 4 * K, "B")
+    b.unlock(1)
+    expect_extents(pair, name, (0, 4 * K), (16 * K, 4 * K), (32 * K, 4 * K))
+
+
 # What takes them out --------------------------------------------------------------------------
 
 def store(a, _path):

@@ -352,8 +352,10 @@ static void an_entry_is_removed_once(void **state)
     write_all(0, 100, 'a');
     assert_int_equal(listed(extents), 1);
     write_all(0, 100, 'a'); /* the same bytes, but a write came between */
+    assert_false(digest_ring_has(&ring, &extents[0]));
     assert_false(digest_ring_remove(&ring, &extents[0]));
     assert_int_equal(listed(extents), 1);
+    assert_true(digest_ring_has(&ring, &extents[0]));
     assert_true(digest_ring_remove(&ring, &extents[0]));
     assert_false(digest_ring_remove(&ring, &extents[0]));
 }

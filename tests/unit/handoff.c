@@ -152,7 +152,7 @@ static struct handoff_plan plan_of(enum handoff_kind kind)
 static void steps_come_in_the_order_of_the_design(void **state)
 {
     static const char *const expected[] = {
-        [HANDOFF_ACQUIRE] = "LOCK TEST DROP READ_RECORD INVALIDATE WRITE_RECORD ANSWER DONE",
+        [HANDOFF_ACQUIRE] = "LOCK TEST DROP READ_RECORD INVALIDATE VERIFY WRITE_RECORD ANSWER DONE",
         [HANDOFF_SHARE] = "LOCK DROP READ_RECORD INVALIDATE ANSWER DONE",
         [HANDOFF_LOCK] = "LOCK INVALIDATE ANSWER DONE",
         [HANDOFF_QUIET_LOCK] = "LOCK ANSWER DONE",
@@ -184,7 +184,7 @@ static void a_reader_is_owner_without_a_record(void **state)
     plan.writes = false;
     run_begin(&run, &plain, &plan);
     run_out(&run);
-    assert_steps(&run, "LOCK TEST DROP READ_RECORD INVALIDATE ANSWER DONE");
+    assert_steps(&run, "LOCK TEST DROP READ_RECORD INVALIDATE VERIFY ANSWER DONE");
     assert_int_equal(owner_state(&run.owner), OWNER_OWNER);
     assert_false(run.owner.recorded);
 
@@ -209,7 +209,7 @@ static void without_record_or_test_those_steps_alone_are_left_out(void **state)
     plan.tests = false;
     run_begin(&run, &plain, &plan);
     run_out(&run);
-    assert_steps(&run, "LOCK DROP READ_RECORD INVALIDATE WRITE_RECORD ANSWER DONE");
+    assert_steps(&run, "LOCK DROP READ_RECORD INVALIDATE VERIFY WRITE_RECORD ANSWER DONE");
 }
 
 static void an_acquire_owns_and_raises_the_generation(void **state)
@@ -430,6 +430,37 @@ static void record_that_fails_blocks_an_image_only_when_required(void **state)
         assert_int_equal(owner_state(&run.owner), OWNER_PLAIN);
         assert_true(run_find(&run, HANDOFF_STEP_UNLOCK, true) >= 0);
     }
+}
+
+static void what_is_known_to_be_stale_is_not_acquired(void **state)
+{
+    static const struct owner *const starts[] = {&plain, &standby, &shares, &handed_over, &lost};
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(starts); i++) {
+        struct run run;
+
+        run_begin(&run, starts[i], &acquire_plan);
+        run_to(&run, HANDOFF_STEP_VERIFY);
+        run_next(&run, &failed);
+        run_out(&run);
+        assert_steps(&run, "LOCK TEST DROP READ_RECORD INVALIDATE VERIFY UNLOCK ANSWER DONE");
+        assert_int_equal(run.handoff.answer, -EIO);
+        assert_int_equal(run.owner.standing, starts[i]->standing);
+        assert_false(owner_may_cache(&run.owner));
+    }
+}
+
+static void what_another_host_writes_is_not_verified(void **state)
+{
+    struct run run;
+
+    (void)state;
+    run_begin(&run, &plain, &acquire_plan);
+    run_to(&run, HANDOFF_STEP_TEST);
+    run_next(&run, &conflict);
+    run_out(&run);
+    assert_false(run_did(&run, HANDOFF_STEP_VERIFY));
 }
 
 static void sync_that_fails_with_a_caller_keeps_owner_and_bytes(void **state)
@@ -673,6 +704,7 @@ static void assert_owner_by_all_steps_only(const struct run *run, const struct o
     assert_true(run_did_well(run, HANDOFF_STEP_INVALIDATE));
     if (plan->keeps_record) {
         assert_true(run_did(run, HANDOFF_STEP_READ_RECORD));
+        assert_true(run_did_well(run, HANDOFF_STEP_VERIFY));
         assert_int_equal(run_did(run, HANDOFF_STEP_WRITE_RECORD), plan->writes);
     }
     if (plan->record_is_required) {
@@ -686,6 +718,8 @@ static void assert_taking_ends_as_told(const struct run *run, const struct owner
     const bool lock_refused =
         went_wrong(run, HANDOFF_STEP_LOCK) && run->handoff.answer != -ETIMEDOUT;
 
+    if (went_wrong(run, HANDOFF_STEP_VERIFY))
+        assert_false(run_did(run, HANDOFF_STEP_WRITE_RECORD));
     if (conflicted(run)) {
         assert_int_not_equal(owner_state(&run->owner), OWNER_OWNER);
         assert_false(run_did(run, HANDOFF_STEP_WRITE_RECORD));
@@ -1077,6 +1111,8 @@ int main(void)
         cmocka_unit_test(an_owner_for_reading_that_meets_a_writer_is_owner_no_more),
         cmocka_unit_test(lock_that_is_refused_changes_nothing),
         cmocka_unit_test(record_that_fails_blocks_an_image_only_when_required),
+        cmocka_unit_test(what_is_known_to_be_stale_is_not_acquired),
+        cmocka_unit_test(what_another_host_writes_is_not_verified),
         cmocka_unit_test(sync_that_fails_with_a_caller_keeps_owner_and_bytes),
         cmocka_unit_test(sync_that_fails_without_a_caller_leaves_the_record_at_owner),
         cmocka_unit_test(record_that_fails_at_the_release_does_not_keep_the_bytes),

@@ -34,9 +34,9 @@ static struct record sample_record(uint64_t generation, uint64_t sequence)
         .identity = identity,
         .host = {.instance = 0x0807060504030201, .name = "host-a.example"},
         .time_ns = 1800000000000000001,
-        .length_bytes = 0x0000000140000000,
-        .ctime_ns = -1,
-        .mtime_ns = 1700000000000000003,
+        .trace = {.length_bytes = 0x0000000140000000,
+                  .ctime_ns = -1,
+                  .mtime_ns = 1700000000000000003},
         .flushed_bytes = 0x12345678,
         .duration_ns = 0x9abcdef0,
         .file_handle = {.type = -2, .length = 3, .bytes = {7, 8, 9}},
@@ -70,7 +70,7 @@ static bool digests_are_equal(const struct record *a, const struct record *b)
 
 static bool records_are_equal(const struct record *a, const struct record *b)
 {
-    return a->mtime_ns == b->mtime_ns && a->flushed_bytes == b->flushed_bytes &&
+    return a->trace.mtime_ns == b->trace.mtime_ns && a->flushed_bytes == b->flushed_bytes &&
            a->duration_ns == b->duration_ns && a->file_handle.type == b->file_handle.type &&
            a->file_handle.length == b->file_handle.length &&
            memcmp(a->file_handle.bytes, b->file_handle.bytes, RECORD_FILE_HANDLE_BYTES) == 0 &&
@@ -80,7 +80,7 @@ static bool records_are_equal(const struct record *a, const struct record *b)
            a->identity.handle_hash == b->identity.handle_hash &&
            a->identity.birth_ns == b->identity.birth_ns && record_same_host(&a->host, &b->host) &&
            strcmp(a->host.name, b->host.name) == 0 && a->time_ns == b->time_ns &&
-           a->length_bytes == b->length_bytes && a->ctime_ns == b->ctime_ns;
+           a->trace.length_bytes == b->trace.length_bytes && a->trace.ctime_ns == b->trace.ctime_ns;
 }
 
 static uint64_t little_endian(const uint8_t *bytes, size_t size)
@@ -156,7 +156,7 @@ static void every_field_lies_where_the_layout_says(void **state)
     assert_int_equal(little_endian(slot + 64, 8), identity.handle_hash);
     assert_int_equal(little_endian(slot + 72, 8), (uint64_t)identity.birth_ns);
     assert_int_equal(little_endian(slot + 80, 8), (uint64_t)record.time_ns);
-    assert_int_equal(little_endian(slot + 88, 8), record.length_bytes);
+    assert_int_equal(little_endian(slot + 88, 8), record.trace.length_bytes);
     assert_int_equal(little_endian(slot + 96, 8), UINT64_MAX);
     assert_memory_equal(slot + 104, record.host.machine_id, 16);
     assert_memory_equal(slot + 120, record.host.boot_id, 16);
@@ -166,7 +166,7 @@ static void every_field_lies_where_the_layout_says(void **state)
         assert_int_equal(slot[i], 0);
     assert_int_equal(little_endian(slot + 208, 4), 112);
     assert_int_equal(little_endian(slot + 212, 4), 0);
-    assert_int_equal(little_endian(slot + 216, 8), (uint64_t)record.mtime_ns);
+    assert_int_equal(little_endian(slot + 216, 8), (uint64_t)record.trace.mtime_ns);
     assert_int_equal(little_endian(slot + 224, 8), 0x12345678);
     assert_int_equal(little_endian(slot + 232, 8), 0x9abcdef0);
     assert_int_equal(little_endian(slot + 240, 4), (uint32_t)-2);
@@ -240,8 +240,8 @@ static void random_record_decodes_to_itself(void **state)
 
         record.state = random_below(&random, 2) ? RECORD_OWNED : RECORD_RELEASED;
         record.time_ns = (int64_t)random_next(&random);
-        record.ctime_ns = (int64_t)random_next(&random);
-        record.length_bytes = random_next(&random);
+        record.trace.ctime_ns = (int64_t)random_next(&random);
+        record.trace.length_bytes = random_next(&random);
         record.host.instance = random_next(&random);
         record.digest_count = random_below(&random, DIGEST_EXTENTS + 1);
         record.file_handle.length = random_below(&random, RECORD_FILE_HANDLE_BYTES + 1);
@@ -267,7 +267,7 @@ static void encode_version_1(const struct record *record, uint8_t *slot)
 
 static struct record as_version_1(struct record record)
 {
-    record.mtime_ns = 0;
+    record.trace.mtime_ns = 0;
     record.flushed_bytes = 0;
     record.duration_ns = 0;
     record.file_handle = (struct record_file_handle){.length = 0};

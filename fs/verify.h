@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * VERIFY of an acquire (DESIGN §2, 6): is the file as its last owner left it? Its length and times
+ * are compared with the record, then what the server has with the digests of what was written. Each
+ * oddity is said, and counted for `migfsctl status`. On pool threads, in the inode's turn.
+ */
+#ifndef MIGFS_FS_VERIFY_H
+#define MIGFS_FS_VERIFY_H
+
+#include "handle.h"
+#include "record_file.h"
+
+enum verify_verdict {
+    VERIFY_UNKNOWN, /* nothing that says what the file must be, or it could not be looked at */
+    VERIFY_PARTLY,  /* as it was left, as far as the time allowed to look */
+    VERIFY_WHOLE,   /* as it was left */
+    VERIFY_WRITTEN, /* somebody wrote it since, who never acquired it */
+    VERIFY_STALE,   /* nobody did, and yet it is not what was written last */
+};
+
+/* One VERIFY; it may take several tries. */
+struct verify {
+    struct record_seen *seen; /* the record as read; owned */
+    struct digest_extent *extents;
+    size_t count, next; /* the first `next` of them are as they must be */
+    bool begun;
+    enum verify_verdict verdict;
+};
+
+/* Takes `verify->seen` over from READ_RECORD. */
+void verify_deinit(struct verify *verify);
+
+/*
+ * Compares until `until_ns` (CLOCK_MONOTONIC). 0: it may go on. -EAGAIN: stale so far; drop what is
+ * cached below and try again. -EIO, said in the log: known to be stale when the time was up, or
+ * written by somebody else with fence=strict.
+ */
+int verify_file(struct context *context, struct handle *handle, struct verify *verify,
+                int64_t until_ns);
+
+#endif

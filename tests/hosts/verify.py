@@ -1,0 +1,213 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The destination looks whether the file is as its last owner left it, and says what it finds."""
+import errno
+import os
+
+from pair import IMAGE_BYTES, runs
+from scenario import QUICK, Theme, expect, expect_same, expect_state
+import testbed
+
+theme = Theme("verify")
+OFF = "record=off,deadline=1000"
+STRICT = "fence=strict,deadline=1000"
+K = 1024
+BEFORE_201 = (100, 101, 103)
+
+
+def handed_over(pair):
+    """A wrote and handed over what B has open."""
+    name = pair.image()
+    a, b = pair.a.vmm(name), pair.b.vmm(name)
+    b.read(1, 0, IMAGE_BYTES)
+    a.lock(1)
+    a.write(1, 0, IMAGE_BYTES, "A")
+    a.write(1, 16 * K, 4 * K, "a")
+    a.unlock(1)
+    return name, a, b
+
+
+def new_log(host, start=None):
+    """What the host has logged since; a length to go on from without one."""
+    text = host.above.log_text()
+    return len(text) if start is None else text[start:]
+
+
+def acquire_error(vmm, slot=1):
+    vmm.lock(slot, *BEFORE_201)
+    return vmm.error(f"lock {slot} r 201 1")
+
+
+# Stale ----------------------------------------------------------------------------------------
+
+def stale_at_b(pair):
+    """What B reads is older than what A hands over, and B's store does not say so."""
+    name = pair.image()
+    a, b = pair.a.vmm(name), pair.b.vmm(name)
+    b.read(1, 0, IMAGE_BYTES)
+    pair.b.control("stale")
+    a.lock(1)
+    a.write(1, 16 * K, 4 * K, "A")
+    a.unlock(1)
+    return name, a, b
+
+
+@theme.scenario(OFF, fresh=True)
+def nobody_starts_on_data_known_to_be_stale(pair):
+    name, a, b = stale_at_b(pair)
+    start = new_log(pair.b)
+    error = acquire_error(b)
+    if error == 0:
+        expect_same(b.read(1, 16 * K, 4 * K), runs("A", 4 * K), "B, as owner, reads")
+    testbed.check(error == errno.EIO, f"{os.strerror(error)}, not EIO")
+    log = new_log(pair.b, start)
+    host = os.uname().nodename
+    for word in (f"{pair.b.above.path}/{name}", "stale", "4096 bytes at offset 16384", host,
+                 "generation 1", "migfsctl forget"):
+        testbed.check(word in log, f"no '{word}' in the log: {log}")
+    testbed.check(pair.record(name)[:2] == ("released", 1), f"{pair.record(name)}")
+    b.unlock(1)
+    a.lock(1)
+    testbed.check(a.state(1) == "owner", "A cannot go on")
+
+
+@theme.scenario(OFF, options="deadline=8000", fresh=True)
+def what_becomes_fresh_in_time_is_waited_for(pair):
+    _, _, b = stale_at_b(pair)
+    b.lock(1, *BEFORE_201)
+    b.begin("lock 1 r 201 1")
+    if b.answers_within(0.3):
+        b.end()
+        expect_same(b.read(1, 16 * K, 4 * K), runs("A", 4 * K), "B, as owner, reads")
+    pair.b.control("fresh")
+    b.end()
+    expect_state(pair, b, 1, "owner")
+    expect_same(b.read(1, 16 * K, 4 * K), runs("A", 4 * K), "B reads")
+
+
+@theme.scenario(OFF, fresh=True)
+def an_owner_that_only_reads_is_told_too(pair):
+    _, _, b = stale_at_b(pair)
+    b.lock(1, 100)
+    expect(b.error("lock 1 r 201 1") != 0, "B owns, for reading, what is stale")
+
+
+@theme.scenario(fresh=True)
+def what_cannot_be_read_is_not_known_to_be_stale(pair):
+    name, _, b = handed_over(pair)
+    start = new_log(pair.b)
+    b.lock(1, *BEFORE_201)
+    pair.b.control("fail read EIO 1 2")  # its record is read twice before
+    b.lock(1, 201)
+    pair.b.control("fail read EIO 0")
+    expect_state(pair, b, 1, "owner")
+    testbed.check("could not be verified" in new_log(pair.b, start), "not said")
+    b.unlock(1)
+    testbed.check(pair.record(name)[:2] == ("released", 2), f"{pair.record(name)}")
+
+
+# Written by somebody else ---------------------------------------------------------------------
+
+def write_below(pair, name, offset=16 * K, byte=b"X", keep_mtime=False):
+    """Somebody writes at the server, past every migfs."""
+    path = os.path.join(pair.store, name)
+    before = os.stat(path)
+    with open(path, "r+b") as file:
+        file.seek(offset)
+        file.write(byte * 512)
+    if keep_mtime:
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+SOMEBODY = {
+    "writes": lambda pair, name: write_below(pair, name),
+    "writes_where_the_owner_did_not": lambda pair, name: write_below(pair, name, 200 * K),
+    "appends": lambda pair, name: write_below(pair, name, IMAGE_BYTES),
+    "cuts": lambda pair, name: os.truncate(os.path.join(pair.store, name), 4096),
+    "writes_and_puts_the_time_back":
+        lambda pair, name: write_below(pair, name, keep_mtime=True),
+}
+
+
+def noticed(how, strict):
+    def run(pair):
+        name, _, b = handed_over(pair)
+        how(pair, name)
+        start = new_log(pair.b)
+        error = acquire_error(b)
+        log = new_log(pair.b, start)
+        if not pair.twin:
+            testbed.check(log.count("never acquired it wrote it") == 1, f"not said once: {log}")
+        if strict:
+            expect(error == errno.EIO, "acquired with fence=strict what somebody else wrote")
+            testbed.check("migfsctl forget" in log, log)
+            return
+        testbed.check(error == 0, f"refused: {os.strerror(error)}")
+        testbed.check(b.state(1) == "owner", f"B is {b.state(1)}")
+        size = os.stat(os.path.join(pair.store, name)).st_size
+        testbed.check(b.ask("size 1") == str(size), "another length")
+        b.unlock(1)
+        start = new_log(pair.b)
+        b.lock(1)
+        testbed.check("never acquired" not in new_log(pair.b, start), "said again")
+    return run
+
+
+for what, make in SOMEBODY.items():
+    theme.scenario(name=f"somebody_{what}_and_it_goes_on")(noticed(make, False))
+    theme.scenario(QUICK, options=STRICT, name=f"somebody_{what}_and_strict_refuses")(
+        noticed(make, True))
+
+
+@theme.scenario(options=STRICT)
+def who_changes_owner_or_mode_wrote_nothing(pair):
+    """libvirt does both, around each migration."""
+    name, _, b = handed_over(pair)
+    path = os.path.join(pair.store, name)
+    os.chmod(path, 0o640)
+    os.chown(path, testbed.USER_UID, testbed.USER_GID)
+    os.chown(path, 0, 0)
+    os.rename(path, path + ".moved")
+    os.rename(path + ".moved", path)
+    start = new_log(pair.b)
+    b.lock(1)
+    testbed.check("never acquired" not in new_log(pair.b, start), "taken for a write")
+    expect_state(pair, b, 1, "owner")
+
+
+@theme.scenario(options=STRICT)
+def what_an_owner_left_that_died_nobody_compares(pair):
+    name, a, b = handed_over(pair)
+    b.lock(1)
+    b.write(1, 0, 4 * K, "B")
+    pair.b.control("fail fsync EIO 1", "fail write EIO 1")
+    b.kill()
+    testbed.wait_until(lambda: a.ask("getlk 1 w 201 1") == "free", what="the end of B's locks")
+    pair.b.control("fail fsync EIO 0", "fail write EIO 0")
+    testbed.check(pair.record(name)[0] == "owned", f"{pair.record(name)}")
+    write_below(pair, name)
+    a.lock(1)
+    expect_state(pair, a, 1, "owner")
+
+
+@theme.scenario(options=STRICT)
+def a_record_of_an_older_version_is_enough(pair):
+    name, _, b = handed_over(pair)
+    pair.bed.run([testbed.binary("forge"), pair.record_path(name), "version1"])
+    start = new_log(pair.b)
+    b.lock(1)
+    testbed.check(new_log(pair.b, start).count("WARNING") == 0, new_log(pair.b, start))
+    expect_state(pair, b, 1, "owner")
+    testbed.check(b.generation(1) == 2, "the generation began anew")
+
+
+@theme.scenario(QUICK, options=STRICT)
+def a_record_of_an_older_version_tells_of_a_writer(pair):
+    name, _, b = handed_over(pair)
+    pair.bed.run([testbed.binary("forge"), pair.record_path(name), "version1"])
+    write_below(pair, name, 200 * K)
+    expect(acquire_error(b) == errno.EIO, "acquired what somebody else wrote")
+
+
+if __name__ == "__main__":
+    theme.main()
