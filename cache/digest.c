@@ -117,18 +117,30 @@ static int compare_newest_first(const void *a, const void *b)
     return (left < right) - (left > right);
 }
 
-size_t digest_ring_copy(const struct digest_ring *ring,
-                        struct digest_extent extents[DIGEST_EXTENTS])
+static size_t copy(const struct digest_ring *ring, uint64_t most_serial,
+                   struct digest_extent extents[DIGEST_EXTENTS])
 {
     size_t count = 0;
 
     for (size_t i = 0; ring->extents && i < DIGEST_EXTENTS; i++) {
-        if (ring->extents[i].serial != 0 && ring->extents[i].serial <= ring->durable)
+        if (ring->extents[i].serial != 0 && ring->extents[i].serial <= most_serial)
             extents[count++] = ring->extents[i];
     }
     if (count > 1)
         qsort(extents, count, sizeof(*extents), compare_newest_first);
     return count;
+}
+
+size_t digest_ring_copy(const struct digest_ring *ring,
+                        struct digest_extent extents[DIGEST_EXTENTS])
+{
+    return copy(ring, ring->durable, extents);
+}
+
+size_t digest_ring_copy_all(const struct digest_ring *ring,
+                            struct digest_extent extents[DIGEST_EXTENTS])
+{
+    return copy(ring, ring->serial, extents);
 }
 
 static struct digest_extent *find(const struct digest_ring *ring, uint64_t serial)

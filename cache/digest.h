@@ -94,6 +94,10 @@ void digest_ring_synced(struct digest_ring *ring, uint64_t serial);
 size_t digest_ring_copy(const struct digest_ring *ring,
                         struct digest_extent extents[DIGEST_EXTENTS]);
 
+/* The same of all extents; whoever reads them back sees to it that they are there by then. */
+size_t digest_ring_copy_all(const struct digest_ring *ring,
+                            struct digest_extent extents[DIGEST_EXTENTS]);
+
 /* Whether an entry that digest_ring_copy gave is there still. */
 bool digest_ring_has(const struct digest_ring *ring, const struct digest_extent *extent);
 

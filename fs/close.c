@@ -37,6 +37,7 @@ static void last_close(struct context *context, struct inode *inode)
     pthread_mutex_lock(&inode->mutex);
     owner_last_close(&inode->owner);
     digest_ring_stop(&inode->digests);
+    trace_watch_off(&inode->watch);
     inode->claim = CLAIM_NONE;
     inode->recognised = false;
     pthread_mutex_unlock(&inode->mutex);

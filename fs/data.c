@@ -167,14 +167,19 @@ static void leave_written(struct gate_pass *pass, const struct handle *handle, c
                           size_t size, ssize_t count, bool is_writeback)
 {
     struct digest_extent written = {.offset = pass->change.start};
-    const bool is_known =
-        pass->wants_digest && count > 0 && (size_t)count == size && !appends(handle, is_writeback);
+    const bool is_whole = count > 0 && (size_t)count == size && !appends(handle, is_writeback);
+    const bool is_known = pass->wants_digest && is_whole;
 
     if (is_known) {
         written.length = (uint32_t)(size < DIGEST_MOST_BYTES ? size : DIGEST_MOST_BYTES);
         digest_of(bytes, written.length, written.digest);
     }
-    gate_leave(pass, count > 0 ? (size_t)count : 0, is_known ? &written : NULL);
+    gate_leave(pass, &(struct gate_outcome){
+                         .bytes = count > 0 ? (size_t)count : 0,
+                         .written = is_known ? &written : NULL,
+                         .effect = is_whole ? TRACE_GROWS : TRACE_UNSURE,
+                         .length_bytes = pass->change.end,
+                     });
 }
 
 static ssize_t write_bytes(fuse_req_t req, struct handle *handle, const char *bytes, size_t size,
@@ -230,7 +235,8 @@ int data_truncate(struct context *context, struct inode *inode, const struct han
         result = ftruncate(handle->fd, length) == 0 ? 0 : -errno;
     else
         result = truncate(proc_path(fd).text, length) == 0 ? 0 : -errno;
-    gate_leave(&pass, 0, NULL);
+    gate_leave(&pass, &(struct gate_outcome){.effect = result == 0 ? TRACE_CUTS : TRACE_UNSURE,
+                                             .length_bytes = (uint64_t)length});
     return result;
 }
 
@@ -331,7 +337,9 @@ static int allocate(fuse_req_t req, const struct handle *handle, int mode, off_t
         if (error == 0)
             error = fallocate(handle->fd, mode, offset, length) == 0 ? 0 : -errno;
     }
-    gate_leave(&pass, 0, NULL);
+    gate_leave(&pass, &(struct gate_outcome){.effect = mode == 0 && error == 0 ? TRACE_GROWS
+                                                                               : TRACE_UNSURE,
+                                             .length_bytes = pass.change.end});
     return error;
 }
 
@@ -372,6 +380,13 @@ void data_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct
         fuse_reply_lseek(req, found);
 }
 
+static enum trace_effect copied_effect(ssize_t count)
+{
+    if (count == 0)
+        return TRACE_KEEPS;
+    return count > 0 ? TRACE_GROWS : TRACE_UNSURE;
+}
+
 /* What must be read from the server the kernel copies itself, by reads that are served so. */
 static ssize_t copy(fuse_req_t req, const struct handle *from, off_t from_offset,
                     const struct handle *to, off_t to_offset, size_t size, unsigned flags)
@@ -395,7 +410,9 @@ static ssize_t copy(fuse_req_t req, const struct handle *from, off_t from_offset
             count = count >= 0 ? count : -errno;
         }
     }
-    gate_leave(&pass, count > 0 ? (size_t)count : 0, NULL);
+    gate_leave(&pass, &(struct gate_outcome){.bytes = count > 0 ? (size_t)count : 0,
+                                             .effect = copied_effect(count),
+                                             .length_bytes = (uint64_t)to_offset /* moved on */});
     return count;
 }
 

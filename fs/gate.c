@@ -26,20 +26,42 @@ int gate_enter(struct context *context, struct inode *inode, const struct handle
         inode->writes_under_way++;
         pass->inode = inode;
         pass->wants_digest = digest_ring_keeps(&inode->digests);
+        trace_change_begin(&inode->watch);
         digest_change_begin(&inode->digests, &pass->change, range.start, range.end);
     }
     pthread_mutex_unlock(&inode->mutex);
     return error;
 }
 
-void gate_leave(struct gate_pass *pass, size_t bytes, const struct digest_extent *written)
+/* Of two that overlap one may have cut what the other one wrote. */
+static enum trace_effect effect_of(const struct gate_pass *pass, const struct gate_outcome *outcome)
+{
+    return pass->change.is_spoiled ? TRACE_UNSURE : outcome->effect;
+}
+
+void gate_leave(struct gate_pass *pass, const struct gate_outcome *outcome)
 {
     struct inode *inode = pass->inode;
 
     pthread_mutex_lock(&inode->mutex);
-    digest_change_end(&inode->digests, &pass->change, written);
-    inode->bytes_written += bytes;
+    digest_change_end(&inode->digests, &pass->change, outcome->written);
+    trace_change_end(&inode->watch, effect_of(pass, outcome), outcome->length_bytes);
+    inode->bytes_written += outcome->bytes;
     if (--inode->writes_under_way == 0)
         pthread_cond_broadcast(&inode->drained);
+    pthread_mutex_unlock(&inode->mutex);
+}
+
+void gate_touch_begin(struct inode *inode)
+{
+    pthread_mutex_lock(&inode->mutex);
+    trace_change_begin(&inode->watch);
+    pthread_mutex_unlock(&inode->mutex);
+}
+
+void gate_touch_end(struct inode *inode)
+{
+    pthread_mutex_lock(&inode->mutex);
+    trace_change_end(&inode->watch, TRACE_KEEPS, 0);
     pthread_mutex_unlock(&inode->mutex);
 }

@@ -32,10 +32,18 @@ struct gate_range gate_range(off_t offset, size_t length);
 int gate_enter(struct context *context, struct inode *inode, const struct handle *handle,
                struct gate_range range, struct gate_pass *pass);
 
-/*
- * The change is over; it wrote `bytes`. `written` as digest_change_end has it: NULL where it is not
- * known what the range holds now.
- */
-void gate_leave(struct gate_pass *pass, size_t bytes, const struct digest_extent *written);
+/* What became of it. */
+struct gate_outcome {
+    size_t bytes;                        /* written */
+    const struct digest_extent *written; /* as digest_change_end has it: NULL where it is not known
+                                            what the range holds now */
+    enum trace_effect effect;            /* on the length */
+    uint64_t length_bytes;
+};
+void gate_leave(struct gate_pass *pass, const struct gate_outcome *outcome);
+
+/* Before and after a change of the file's times by this mount: they are no trace of others. */
+void gate_touch_begin(struct inode *inode);
+void gate_touch_end(struct inode *inode);
 
 #endif

@@ -33,6 +33,7 @@ struct handoff_report {
     uint64_t duration_ns;
     uint64_t bytes_flushed;
     uint64_t pages_dropped;
+    unsigned verified; /* enum verify_verdict */
 };
 
 struct inode {
@@ -65,6 +66,7 @@ struct inode {
     bool drop_is_due;          /* a coalesced drop is on its way */
     bool look_is_due;          /* and a look at its record */
     unsigned writes_under_way;
+    struct trace_watch watch;   /* while owner: for changes that others make */
     struct digest_ring digests; /* of what was written here, and what its last owner left */
     int writeback_error;        /* of a page that the kernel wrote back: 0 or a negative errno */
     unsigned open_handles;

@@ -4,6 +4,7 @@
 #include "caller.h"
 #include "events.h"
 #include "file_flags.h"
+#include "status_check.h"
 #include "transition.h"
 
 #include <errno.h>
@@ -156,7 +157,9 @@ static int query_serve(struct context *context, fuse_req_t req, struct inode *in
 
     if (error != 0)
         return error;
-    if (argument->call == IOCTL_STATUS)
+    if (argument->call == IOCTL_STATUS && argument->checks && argument->cursor == 0)
+        error = status_check_serve(context, req, &scope);
+    else if (argument->call == IOCTL_STATUS)
         error = status_serve(context, req, &scope, argument->cursor);
     else
         events_serve(context, req, &scope, argument->cursor);

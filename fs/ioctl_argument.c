@@ -28,16 +28,18 @@ static int parse_handoff(const void *in, size_t in_size, size_t out_size)
 static int parse_files(const void *in, size_t in_size, size_t out_size,
                        struct ioctl_argument *argument)
 {
+    const __u32 flags = argument->call == IOCTL_STATUS ? MIGFS_FILES_CHECK : 0;
     struct migfs_files files;
 
     if (in_size != sizeof(files) || out_size != sizeof(files))
         return -EINVAL;
     memcpy(&files, in, sizeof(files));
-    if (files.version != MIGFS_IOC_VERSION || files.flags != 0 || files.count != 0 ||
+    if (files.version != MIGFS_IOC_VERSION || (files.flags & ~flags) != 0 || files.count != 0 ||
         files.used != 0 || files.reserved != 0)
         return -EINVAL;
     argument->ino = files.ino;
     argument->cursor = files.cursor;
+    argument->checks = (files.flags & MIGFS_FILES_CHECK) != 0;
     return 0;
 }
 

@@ -24,6 +24,7 @@ struct ioctl_argument {
     enum ioctl_call call;
     uint64_t ino;    /* STATUS, EVENTS: 0, or the one file asked for */
     uint64_t cursor; /* STATUS, EVENTS */
+    bool checks;     /* STATUS */
 };
 
 /*

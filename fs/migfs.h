@@ -101,6 +101,14 @@ enum migfs_direction {
     MIGFS_DIRECTION_RELEASE = 2,
 };
 
+/* migfs_file.handoff_verified: whether what was acquired was as its last owner had left it. */
+enum migfs_verified {
+    MIGFS_VERIFIED_NO = 0,     /* there was nothing to compare with, or it could not be read */
+    MIGFS_VERIFIED_PARTLY = 1, /* it was, as far as there was time to look */
+    MIGFS_VERIFIED_YES = 2,    /* it was, by its length, its times and what was written last */
+    MIGFS_VERIFIED_WRITTEN = 3 /* it was not: somebody had written it who never acquired it */
+};
+
 /* migfs_lock.type */
 enum migfs_lock_type {
     MIGFS_LOCK_READ = 0,
@@ -146,13 +154,20 @@ struct migfs_file {
     __u64 handoff_duration_ns;   /* from the lock or the call to its answer */
     __u64 handoff_bytes_flushed; /* that programs had written, and the store did not have yet */
     __u64 handoff_pages_dropped; /* of this host's page cache */
+    __u64 foreign_writes;        /* times that somebody wrote it who had not acquired it, as far as
+                                    this host has noticed since the file is known here */
+    __u64 stale_acquires;        /* that failed: the store gave other data than what was written */
+    __u32 handoff_verified;      /* enum migfs_verified: of an acquire */
+    __u32 reserved;
     __u32 lock_count;
     __u32 path_length; /* in bytes, without the NUL, up to 4,095; the path is below the mount's
                           root, and does not begin with a slash */
 };
 
 /* migfs_files.flags */
-#define MIGFS_FILES_LOST 0x1u /* out, EVENTS: some came and went unseen since `cursor` */
+#define MIGFS_FILES_LOST 0x1u      /* out, EVENTS: some came and went unseen since `cursor` */
+#define MIGFS_FILES_CHECK 0x2u     /* in, STATUS: ask the store first; see below */
+#define MIGFS_FILES_UNCHECKED 0x4u /* out, STATUS: it did not answer in time */
 
 #define MIGFS_FILES_BUFFER_SIZE 16336u
 
@@ -160,8 +175,11 @@ struct migfs_file {
  * STATUS, begun with cursor 0: `buffer` holds `count` files, `cursor` says where the next call is
  * to go on, 0: that was all. No file comes twice; one that stays open throughout comes once.
  * Never waits, not even for the store: what another host did since the file was last opened, locked
- * or handed over here may not show yet. Makes no handle other than the caller's own descriptor:
- * asked of a directory about one `ino`, it tells of that file without opening it.
+ * or handed over here may not show yet. With MIGFS_FILES_CHECK and cursor 0 the files that this
+ * host owns are looked at first, whether somebody else changed them; that takes a quarter of a
+ * second at most, and MIGFS_FILES_UNCHECKED says that it was not enough. Makes no handle other than
+ * the caller's own descriptor: asked of a directory about one `ino`, it tells of that file without
+ * opening it.
  *
  * EVENTS: each entry is a file as it was when a transition had ended. Called with cursor 0 it
  * returns no entry and a cursor, at once; called with the cursor that the last call returned, all
@@ -170,7 +188,7 @@ struct migfs_file {
  */
 struct migfs_files {
     __u32 version;  /* in: MIGFS_IOC_VERSION */
-    __u32 flags;    /* in: 0; out: MIGFS_FILES_* */
+    __u32 flags;    /* in: 0 or MIGFS_FILES_CHECK; out: MIGFS_FILES_* */
     __u64 ino;      /* in: only the file with this st_ino, wherever in the mount; 0: the file of the
                        descriptor, or all below the directory of the descriptor */
     __u64 cursor;   /* in: 0, or as the last call returned; out: see above */

@@ -112,7 +112,7 @@ static int open_gated(fuse_req_t req, struct inode *inode, int flags)
     if (result != 0)
         return result;
     result = open_below(req, inode, flags);
-    gate_leave(&pass, 0, NULL);
+    gate_leave(&pass, &(struct gate_outcome){.effect = result >= 0 ? TRACE_CUTS : TRACE_UNSURE});
     return result;
 }
 

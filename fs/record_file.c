@@ -31,7 +31,7 @@ struct record_handle {
     pthread_mutex_t mutex; /* also across a read or write of it */
 };
 
-static bool may_have_record(struct context *context, const struct inode *inode)
+bool record_file_is_kept(struct context *context, const struct inode *inode)
 {
     const struct inode *root = inode_find(context->inodes, FUSE_ROOT_ID);
 
@@ -49,7 +49,7 @@ static int look_if_plain(struct inode *inode, void *data)
 {
     struct context *context = data;
 
-    if (!may_have_record(context, inode) ||
+    if (!record_file_is_kept(context, inode) ||
         !record_directory_lists(context->records, inode->identity.ino))
         return 0;
     pthread_mutex_lock(&inode->mutex);
@@ -72,7 +72,7 @@ bool record_look(struct context *context, struct inode *inode)
 {
     enum owner_state before, after;
 
-    if (!may_have_record(context, inode))
+    if (!record_file_is_kept(context, inode))
         return false;
     if (record_directory_look(context->records))
         (void)inode_each_open(context->inodes, look_if_plain, context); /* short of memory: the
@@ -288,7 +288,7 @@ int record_file_read(struct context *context, struct inode *inode, struct record
 
     if (seen)
         seen->is_valid = false;
-    if (!may_have_record(context, inode))
+    if (!record_file_is_kept(context, inode))
         return required && S_ISREG(inode->type) && !context->records ? -EIO : 0;
     error = record_handle_of(context, inode, 0, &handle);
     if (error == -ENOENT) {
@@ -338,8 +338,7 @@ static void add_digests(struct inode *inode, struct record *record)
 
 /* What an owner has yet to write nobody can compare: its record has no digests. */
 static struct record record_now(struct context *context, struct inode *inode,
-                                const struct record_handle *handle, const struct record_news *news,
-                                const struct stat *attributes)
+                                const struct record_handle *handle, const struct record_news *news)
 {
     struct timespec now;
     struct record record;
@@ -352,7 +351,7 @@ static struct record record_now(struct context *context, struct inode *inode,
         .identity = identity_of(inode),
         .host = context->host,
         .time_ns = nanoseconds(&now),
-        .trace = trace_of(attributes),
+        .trace = news->trace,
         .flushed_bytes = news->flushed_bytes,
         .duration_ns = news->duration_ns,
         .file_handle = file_handle_of(inode),
@@ -394,14 +393,14 @@ static int write_slot(struct record_handle *handle, const struct record *record)
 }
 
 static int write_record(struct context *context, struct inode *inode, struct record_handle *handle,
-                        const struct record_news *news, const struct stat *attributes)
+                        const struct record_news *news)
 {
     int error = 0;
 
     pthread_mutex_lock(&handle->mutex);
     const bool is_new = !handle->has_slot;
     if (!handle->is_future) {
-        const struct record record = record_now(context, inode, handle, news, attributes);
+        const struct record record = record_now(context, inode, handle, news);
 
         error = write_slot(handle, &record);
     }
@@ -429,16 +428,13 @@ int record_file_trace(struct context *context, struct inode *inode, struct trace
 int record_file_write(struct context *context, struct inode *inode, const struct record_news *news)
 {
     struct record_handle *handle;
-    struct stat attributes;
     int error;
 
-    if (!may_have_record(context, inode))
+    if (!record_file_is_kept(context, inode))
         return 0;
-    error = stat_at_server(context, inode, &attributes);
-    if (error == 0)
-        error = record_handle_of(context, inode, O_CREAT, &handle);
+    error = record_handle_of(context, inode, O_CREAT, &handle);
     if (error == 0) {
-        error = write_record(context, inode, handle, news, &attributes);
+        error = write_record(context, inode, handle, news);
         record_handle_put(inode, handle);
     }
     if (error != 0)

@@ -33,6 +33,9 @@ struct record_seen {
  */
 int record_file_read(struct context *context, struct inode *inode, struct record_seen *seen);
 
+/* Whether the inode has a record, or may get one. */
+bool record_file_is_kept(struct context *context, const struct inode *inode);
+
 /* The file's length and times as the server has them now. 0 or a negative errno. */
 int record_file_trace(struct context *context, struct inode *inode, struct trace *trace);
 
@@ -40,13 +43,14 @@ int record_file_trace(struct context *context, struct inode *inode, struct trace
 struct record_news {
     enum record_state state;
     uint64_t generation;
+    struct trace trace;     /* of the file, now */
     uint64_t flushed_bytes; /* of a hand-over, so far */
     uint64_t duration_ns;
 };
 
 /*
- * Writes that with the file's present length and times, and, of a file that is handed over, the
- * digests of what was written and is in the store. Stable on return.
+ * Writes that, and, of a file that is handed over, the digests of what was written and is in the
+ * store. Stable on return.
  */
 int record_file_write(struct context *context, struct inode *inode, const struct record_news *news);
 

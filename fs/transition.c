@@ -254,22 +254,49 @@ static int step_verify(struct context *context, struct transition *transition)
     return error;
 }
 
-/* In passthrough what is written is not seen, and what was before cannot be relied on. */
+/*
+ * An owner watches its file from the look on that its record tells of, and looks a last time when
+ * it hands it over. In passthrough what is written is not seen: there nothing can be told of
+ * others, and no digest be relied on.
+ */
+static int look(struct context *context, struct inode *inode, enum record_state state,
+                struct trace *trace)
+{
+    int error;
+
+    pthread_mutex_lock(&inode->mutex);
+    if (state == RECORD_OWNED && !context->passthrough)
+        trace_watch_on(&inode->watch);
+    if (context->passthrough)
+        digest_ring_stop(&inode->digests);
+    pthread_mutex_unlock(&inode->mutex);
+    error = verify_look(context, inode, trace);
+    pthread_mutex_lock(&inode->mutex);
+    if (state == RECORD_RELEASED)
+        trace_watch_off(&inode->watch);
+    pthread_mutex_unlock(&inode->mutex);
+    return error;
+}
+
 static int step_write_record(struct context *context, struct transition *transition)
 {
     struct inode *inode = transition->job.inode;
-    const struct record_news news = {
+    struct record_news news = {
         .state = transition->handoff.record_state,
         .generation = transition->handoff.generation,
         .flushed_bytes = transition->bytes_flushed,
-        .duration_ns = (uint64_t)(pool_now_ns() - transition->started_ns),
     };
+    int error;
 
-    if (context->passthrough) {
-        pthread_mutex_lock(&inode->mutex);
-        digest_ring_stop(&inode->digests);
-        pthread_mutex_unlock(&inode->mutex);
+    if (!record_file_is_kept(context, inode))
+        return 0;
+    error = look(context, inode, news.state, &news.trace);
+    if (error != 0) {
+        log_error("inode %ju cannot be looked at for its record: %s",
+                  (uintmax_t)inode->identity.ino, strerror(-error));
+        return error;
     }
+    news.duration_ns = (uint64_t)(pool_now_ns() - transition->started_ns);
     return record_file_write(context, inode, &news);
 }
 
@@ -411,9 +438,12 @@ static void report(struct context *context, struct transition *transition)
         .duration_ns = (uint64_t)(pool_now_ns() - transition->started_ns),
         .bytes_flushed = transition->bytes_flushed,
         .pages_dropped = transition->pages_dropped,
+        .verified = transition->verify.verdict,
     };
     if (error == 0 && !transition->handoff.contested)
         inode->last_handoff = last;
+    if (kind == HANDOFF_DOWNGRADE)
+        trace_watch_off(&inode->watch); /* others may write from now on */
     const uint64_t generation = inode->owner.generation;
     const enum owner_state state = owner_state(&inode->owner);
     pthread_mutex_unlock(&inode->mutex);

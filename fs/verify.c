@@ -83,6 +83,28 @@ static void say_stale(struct context *context, struct inode *inode, const struct
     free(path);
 }
 
+/* `extent` NULL: its length and times tell. */
+static void say_changed(struct context *context, struct inode *inode,
+                        const struct digest_extent *extent)
+{
+    char *path = path_of(context, inode);
+
+    pthread_mutex_lock(&inode->mutex);
+    inode->foreign_writes++;
+    const uint64_t generation = inode->owner.generation;
+    pthread_mutex_unlock(&inode->mutex);
+    if (extent)
+        log_warning("%s: somebody else wrote it while this host owns it (generation %ju): the %u "
+                    "bytes at offset %ju are not what was written here",
+                    path ? path : "a file", (uintmax_t)generation, extent->length,
+                    (uintmax_t)extent->offset);
+    else
+        log_warning("%s: somebody else wrote it while this host owns it (generation %ju): its "
+                    "length or times are not ours",
+                    path ? path : "a file", (uintmax_t)generation);
+    free(path);
+}
+
 static void say_unread(struct inode *inode, const struct verify *verify, int error)
 {
     log_warning("inode %ju: %zu of %zu extents could not be verified: %s",
@@ -209,4 +231,61 @@ int verify_file(struct context *context, struct handle *handle, struct verify *v
         verify->begun = true;
     }
     return compare_extents(context, handle, verify, until_ns);
+}
+
+/* ---- while owner ---- */
+
+int verify_look(struct context *context, struct inode *inode, struct trace *now)
+{
+    enum trace_verdict verdict;
+    int error;
+
+    pthread_mutex_lock(&inode->mutex);
+    const struct trace_look look = trace_look_begin(&inode->watch);
+    pthread_mutex_unlock(&inode->mutex);
+    error = record_file_trace(context, inode, now);
+    if (error != 0)
+        return error;
+    pthread_mutex_lock(&inode->mutex);
+    verdict = trace_look_end(&inode->watch, &look, now);
+    pthread_mutex_unlock(&inode->mutex);
+    if (verdict == TRACE_WRITTEN)
+        say_changed(context, inode, NULL);
+    return 0;
+}
+
+/* As many as cost little, of those that were written last. */
+#define LOOK_EXTENTS 8
+
+/* An extent that went while it was read was written again here. */
+static void look_at_extent(struct context *context, struct handle *handle,
+                           const struct digest_extent *extent)
+{
+    struct inode *inode = handle->inode;
+
+    if (extent_differs(handle, extent) <= 0)
+        return;
+    pthread_mutex_lock(&inode->mutex);
+    const bool is_ours = !digest_ring_remove(&inode->digests, extent);
+    pthread_mutex_unlock(&inode->mutex);
+    if (!is_ours)
+        say_changed(context, inode, extent);
+}
+
+void verify_owned(struct context *context, struct handle *handle)
+{
+    struct digest_extent *extents = calloc(DIGEST_EXTENTS, sizeof(*extents));
+    struct inode *inode = handle->inode;
+    struct trace now;
+    size_t count = 0;
+
+    (void)verify_look(context, inode, &now); /* where the store does not answer nothing is known */
+    pthread_mutex_lock(&inode->mutex);
+    if (extents)
+        count = digest_ring_copy_all(&inode->digests, extents);
+    pthread_mutex_unlock(&inode->mutex);
+    for (size_t i = 0; i < count && i < LOOK_EXTENTS; i++)
+        look_at_extent(context, handle, &extents[i]);
+    backing_end_fresh(inode);
+    free(extents);
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * VERIFY of an acquire (DESIGN §2, 6): is the file as its last owner left it? Its length and times
- * are compared with the record, then what the server has with the digests of what was written. Each
- * oddity is said, and counted for `migfsctl status`. On pool threads, in the inode's turn.
+ * are compared with the record, then what the server has with the digests of what was written. And
+ * of a file that this host owns: does somebody else change it? Each oddity is said, and counted for
+ * `migfsctl status`. On pool threads, in the inode's turn.
  */
 #ifndef MIGFS_FS_VERIFY_H
 #define MIGFS_FS_VERIFY_H
@@ -37,5 +38,17 @@ void verify_deinit(struct verify *verify);
  */
 int verify_file(struct context *context, struct handle *handle, struct verify *verify,
                 int64_t until_ns);
+
+/*
+ * While the inode is watched (cache/trace): what its length and times are now, and whether they
+ * tell of somebody else's change. Where it is not, the first half alone. 0 or a negative errno.
+ */
+int verify_look(struct context *context, struct inode *inode, struct trace *now);
+
+/*
+ * Of an owner: verify_look, and whether some of what was written last reads back as it was written.
+ * By any handle of the inode that reads.
+ */
+void verify_owned(struct context *context, struct handle *handle);
 
 #endif

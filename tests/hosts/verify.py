@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The destination looks whether the file is as its last owner left it, and says what it finds."""
 import errno
+import json
 import os
 
 from pair import IMAGE_BYTES, runs
@@ -207,6 +208,130 @@ def a_record_of_an_older_version_tells_of_a_writer(pair):
     pair.bed.run([testbed.binary("forge"), pair.record_path(name), "version1"])
     write_below(pair, name, 200 * K)
     expect(acquire_error(b) == errno.EIO, "acquired what somebody else wrote")
+
+
+# Beside an owner ------------------------------------------------------------------------------
+
+def status(host, name):
+    document = json.loads(host.ctl("status", "--json", host.path(name)).stdout)
+    return document["files"][0]
+
+
+def owned(pair):
+    name = pair.image()
+    a = pair.a.vmm(name)
+    a.lock(1)
+    return name, a
+
+
+def expect_noticed(pair, name, count):
+    seen = status(pair.a, name)["foreign_writes"]
+    testbed.check(seen == count, f"noticed {seen} times, not {count}")
+
+
+@theme.scenario()
+def status_notices_by_times_who_writes_what_the_owner_leaves_alone(pair):
+    name, a = owned(pair)
+    write_below(pair, name, 200 * K)
+    start = new_log(pair.a)
+    expect_noticed(pair, name, 1)
+    testbed.check("somebody else wrote it" in new_log(pair.a, start), new_log(pair.a, start))
+    expect_noticed(pair, name, 1)
+    write_below(pair, name, 200 * K)
+    expect_noticed(pair, name, 2)
+    table = pair.a.ctl("status", pair.a.path(name)).stdout
+    testbed.check("had not acquired it: 2 times" in table, table)
+    a.unlock(1)
+    b = pair.b.vmm(name)
+    b.lock(1)
+    last = status(pair.b, name)["last_handoff"]
+    testbed.check(last["verified"] == "no", f"{last}")  # nothing was written: no digests
+
+
+@theme.scenario()
+def status_notices_by_digests_who_writes_beside_the_owners_writes(pair):
+    name, a = owned(pair)
+    a.write(1, 16 * K, 4 * K, "A")
+    a.ask("fsync 1")
+    write_below(pair, name, 17 * K)
+    a.write(1, 64 * K, 4 * K, "A")
+    start = new_log(pair.a)
+    expect_noticed(pair, name, 1)
+    testbed.check("4096 bytes at offset 16384" in new_log(pair.a, start), new_log(pair.a, start))
+    expect_noticed(pair, name, 1)
+
+
+@theme.scenario()
+def a_release_notices_a_length_that_is_not_ours(pair):
+    name, a = owned(pair)
+    a.write(1, 0, 4 * K, "A")
+    a.ask("fsync 1")
+    write_below(pair, name, IMAGE_BYTES)
+    start = new_log(pair.a)
+    a.unlock(1)
+    testbed.check("somebody else wrote it" in new_log(pair.a, start), new_log(pair.a, start))
+    expect_noticed(pair, name, 1)
+
+
+@theme.scenario()
+def a_release_notices_times_that_moved_while_nothing_was_written(pair):
+    name, a = owned(pair)
+    write_below(pair, name)
+    a.unlock(1)
+    expect_noticed(pair, name, 1)
+
+
+@theme.scenario()
+def nothing_of_what_the_owner_does_is_taken_for_anothers(pair):
+    name, a = owned(pair)
+    path, below = pair.a.path(name), os.path.join(pair.store, name)
+    pair.a.vmm(name)
+    for change in (lambda: a.write(1, 16 * K, 4 * K, "A"), lambda: a.write(1, IMAGE_BYTES, 1, "A"),
+                   lambda: a.ask("resize 1 100000"), lambda: a.ask(f"truncate 300000 {path}"),
+                   lambda: a.ask("allocate 1 0 400000"), lambda: a.ask("copy 1 1 0 420000 4096"),
+                   lambda: os.utime(path), lambda: os.utime(path, ns=(1, 1)),
+                   lambda: os.chmod(path, 0o640), lambda: os.chmod(below, 0o600),
+                   lambda: (a.ask("map 1 4096"), a.ask("store 1 0 10 X"), a.ask("msync 1")),
+                   lambda: a.ask("fsync 1"), lambda: a.ask(f"open 5 rw+t {path}"),
+                   lambda: (a.ask(f"open 6 w+a {path}"), a.ask("write 6 0 100 A"))):
+        change()
+        expect_noticed(pair, name, 0)
+    a.unlock(1)
+    expect_noticed(pair, name, 0)
+    b = pair.b.vmm(name)
+    b.lock(1)
+    testbed.check(status(pair.b, name)["foreign_writes"] == 0, "noticed by B")
+
+
+@theme.scenario()
+def nothing_of_what_the_owner_does_meanwhile_is_either(pair):
+    """Looks and writes at the same time."""
+    name, a = owned(pair)
+    writers = [pair.a.vmm(name) for _ in range(3)]
+    for turn in range(60):
+        for number, writer in enumerate(writers):
+            writer.begin(f"write 1 {(turn * 7 + number) % 24 * 2048} 4096 {chr(65 + turn % 26)}")
+        expect_noticed(pair, name, 0)
+        for writer in writers:
+            writer.end()
+    a.unlock(1)
+    expect_noticed(pair, name, 0)
+    b = pair.b.vmm(name)
+    b.lock(1)
+    testbed.check(status(pair.b, name)["foreign_writes"] == 0, "noticed by B")
+
+
+@theme.scenario(fresh=True)
+def a_status_waits_a_little_for_a_store_that_does_not_answer(pair):
+    name, a = owned(pair)
+    a.write(1, 0, 4 * K, "A")
+    inside = pair.a.path(name)
+    fd = os.open(inside, os.O_RDONLY)
+    pair.a.control("freeze read")
+    table = pair.a.ctl("status", pair.a.above.path).stdout
+    pair.a.control("thaw")
+    os.close(fd)
+    testbed.check("owner" in table and "does not answer" in table, table)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ HANDOFF_SIZE = 4120
 FILES_SIZE = 16376
 HANDOFF = "=IIIIiI4096s"
 FILES = "=IIQQIIQ"
-FILE = "=IIQIIQQQQIIIIqQQQII"
+FILE = "=IIQIIQQQQIIIIqQQQQQIIII"
 LOCKS_CUT = 2
 LOST = 1
 
@@ -145,7 +145,8 @@ def status_has_the_schema(hosts):
     file = hosts.file(path)
     kinds = {"path": str, "ino": int, "state": str, "transition": str, "generation": int,
              "open_generation": int, "profile": str, "locks": list, "bytes_read": int,
-             "bytes_written": int, "last_handoff": type(None)}
+             "bytes_written": int, "foreign_writes": int, "stale_acquires": int,
+             "last_handoff": type(None)}
     check({key: type(value) for key, value in file.items()} == kinds, f"another schema: {file}")
     check(list(file) == list(kinds), "another order")
     check(file["path"] == path and file["ino"] == os.stat(path).st_ino, f"another file: {file}")
@@ -159,7 +160,7 @@ def status_has_the_schema(hosts):
     hosts.ctl("acquire", path)
     handoff = hosts.file(path)["last_handoff"]
     kinds = {"time": float, "direction": str, "duration_ms": float, "bytes_flushed": int,
-             "pages_dropped": int}
+             "pages_dropped": int, "verified": str}
     check({key: type(value) for key, value in handoff.items()} == kinds, f"schema: {handoff}")
 
 
@@ -265,6 +266,8 @@ def wrong_arguments_change_nothing(hosts):
         ("reserved", fd, RELEASE, handoff_argument(reserved=1), errno.EINVAL),
         ("version 2", fd, STATUS, files_argument(version=2), errno.EINVAL),
         ("a flag", fd, EVENTS, files_argument(flags=1), errno.EINVAL),
+        ("a check", fd, EVENTS, files_argument(flags=2), errno.EINVAL),
+        ("an answer's flag", fd, STATUS, files_argument(flags=4), errno.EINVAL),
         ("a count", fd, STATUS, files_argument(count=1), errno.EINVAL),
         ("a size", fd, ioc(2, 8), bytes(8), errno.EINVAL),
         ("a size", fd, ioc(3, FILES_SIZE - 8), files[:-8], errno.EINVAL),
@@ -282,6 +285,7 @@ def wrong_arguments_change_nothing(hosts):
     check(hosts.file(path) == before, "something changed")
     check(call(read_only, STATUS, files)[0] == 0, "STATUS wants a writable descriptor")
     check(call(directory, STATUS, files)[0] == 0, "STATUS on a directory")
+    check(call(directory, STATUS, files_argument(flags=2))[0] == 0, "STATUS with a check")
     hosts.ctl("acquire", hosts.a.path, expect=FAILED, as_user=True)
     hosts.ctl("release", path, expect=FAILED, as_user=True)
     check(hosts.file(path) == before, "somebody without rights changed something")

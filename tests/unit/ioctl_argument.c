@@ -195,7 +195,12 @@ static void test_a_right_argument_is_taken(void **state)
     assert_int_equal(argument.call, IOCTL_EVENTS);
     assert_int_equal(argument.ino, 5);
     assert_int_equal(argument.cursor, 9);
-    assert_int_equal(parse_files(MIGFS_IOC_STATUS, &files, sizeof(files)), 0);
+    assert_false(argument.checks);
+    files.flags = MIGFS_FILES_CHECK;
+    assert_int_equal(
+        ioctl_argument_parse(MIGFS_IOC_STATUS, &files, sizeof(files), sizeof(files), &argument), 0);
+    assert_true(argument.checks);
+    assert_int_equal(parse_files(MIGFS_IOC_EVENTS, &files, sizeof(files)), -EINVAL);
     assert_int_equal(parse_handoff(MIGFS_IOC_ACQUIRE, &handoff, sizeof(handoff)), 0);
     assert_int_equal(ioctl_argument_parse(MIGFS_IOC_RELEASE, &handoff, sizeof(handoff),
                                           sizeof(handoff), &argument),
@@ -215,6 +220,7 @@ static void test_a_wrong_argument_is_refused(void **state)
     static const struct migfs_files bad_files[] = {
         {.version = 0},
         {.version = MIGFS_IOC_VERSION, .flags = MIGFS_FILES_LOST},
+        {.version = MIGFS_IOC_VERSION, .flags = MIGFS_FILES_UNCHECKED | MIGFS_FILES_CHECK},
         {.version = MIGFS_IOC_VERSION, .count = 1},
         {.version = MIGFS_IOC_VERSION, .used = 8},
         {.version = MIGFS_IOC_VERSION, .reserved = 1},
