@@ -20,6 +20,7 @@ enum handoff_kind {
     HANDOFF_SHARE,        /* lock for writing beside others */
     HANDOFF_LOCK,         /* a lock without a claim: what NFS does at one */
     HANDOFF_QUIET_LOCK,   /* one more lock under a claim that stands */
+    HANDOFF_FORGET,       /* lock, accept what is there in the record, and unlock */
     HANDOFF_RELEASE,      /* hand over */
     HANDOFF_DOWNGRADE,    /* owner to shared: 201 goes, 101 stays */
     HANDOFF_DEMOTE,       /* 101 goes, 201 stays: what was written must be there for readers */

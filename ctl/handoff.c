@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * migfsctl acquire and release: hand each PATH over, and say which did not go.
+ * migfsctl acquire, release and forget: hand each PATH over, and say which did not go.
  */
 #include "command.h"
 #include "fs/migfs.h"
@@ -90,4 +90,9 @@ enum exit_code acquire_command(const struct arguments *arguments)
 enum exit_code release_command(const struct arguments *arguments)
 {
     return handoff_all(arguments, MIGFS_IOC_RELEASE);
+}
+
+enum exit_code forget_command(const struct arguments *arguments)
+{
+    return handoff_all(arguments, MIGFS_IOC_FORGET);
 }

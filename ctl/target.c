@@ -204,7 +204,8 @@ enum exit_code target_fail(const struct target *target, const char *subject, int
         complain("%s: not on a migfs", path);
         return EXIT_NOT_MIGFS;
     case EOPNOTSUPP:
-        complain("%s: mounted with coherence=off, which hands nothing over", path);
+        complain("%s: the mount hands nothing over (coherence=off), or has no records to forget of",
+                 path);
         return EXIT_FAILED;
     case ETIMEDOUT:
         complain("%s: not done by the mount's deadline: another host still writes, or the store "

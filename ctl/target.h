@@ -12,7 +12,7 @@
 
 enum target_use {
     TARGET_QUERY,   /* status, watch */
-    TARGET_HANDOFF, /* acquire, release */
+    TARGET_HANDOFF, /* acquire, release, forget */
 };
 
 struct target {

@@ -12,12 +12,12 @@
 #include <string.h>
 
 /*
- * One ACQUIRE or RELEASE, of one file or of many: answered when the last of them is done. The
- * mutex guards all that changes; whoever takes `pending` to 0 answers and frees.
+ * One ACQUIRE, RELEASE or FORGET, of one file or of many: answered when the last of them is done.
+ * The mutex guards all that changes; whoever takes `pending` to 0 answers and frees.
  */
 struct handoff_call {
     fuse_req_t req;
-    bool is_acquire;
+    enum ioctl_call call;
     uint64_t handle; /* the caller's, of a file; 0 of a directory */
     pthread_mutex_t mutex;
     size_t pending;
@@ -66,11 +66,18 @@ static void call_file(struct context *context, struct handoff_call *call, struct
     pthread_mutex_lock(&call->mutex);
     call->pending++;
     pthread_mutex_unlock(&call->mutex);
-    if (call->is_acquire)
+    switch (call->call) {
+    case IOCTL_ACQUIRE:
         transition_acquire(context, inode, call->handle, (uint32_t)fuse_req_ctx(call->req)->pid,
                            deadline_ms, file_done, call);
-    else
+        break;
+    case IOCTL_FORGET:
+        transition_forget(context, inode, deadline_ms, file_done, call);
+        break;
+    default:
         transition_release(context, inode, deadline_ms, file_done, call);
+        break;
+    }
 }
 
 static bool others_have_it_open(struct inode *inode)
@@ -85,27 +92,27 @@ static bool others_have_it_open(struct inode *inode)
 
 /* Whether the caller may hand over what the descriptor is. 0 or a negative errno. */
 static int handoff_permitted(struct context *context, fuse_req_t req, struct inode *inode,
-                             const struct fuse_file_info *fi, bool is_acquire)
+                             const struct fuse_file_info *fi, enum ioctl_call call)
 {
     const struct handle *handle;
 
-    if (!context->options.coherence)
+    if (!context->options.coherence || (call == IOCTL_FORGET && !context->records))
         return -EOPNOTSUPP;
     if (S_ISDIR(inode->type))
         return caller_is_root(req) ? 0 : -EPERM;
     handle = handle_find(context->handles, fi->fh);
     if (!handle || !handle_writes(handle))
         return -EBADF;
-    return is_acquire && !others_have_it_open(inode) ? -ENOENT : 0;
+    return call == IOCTL_ACQUIRE && !others_have_it_open(inode) ? -ENOENT : 0;
 }
 
 static int handoff_serve(struct context *context, fuse_req_t req, struct inode *inode,
-                         const struct fuse_file_info *fi, bool is_acquire)
+                         const struct fuse_file_info *fi, enum ioctl_call which)
 {
     struct status_scope scope;
     struct inode_list list;
     struct handoff_call *call;
-    int error = handoff_permitted(context, req, inode, fi, is_acquire);
+    int error = handoff_permitted(context, req, inode, fi, which);
 
     if (error != 0)
         return error;
@@ -121,7 +128,7 @@ static int handoff_serve(struct context *context, fuse_req_t req, struct inode *
         return -ENOMEM;
     }
     *call = (struct handoff_call){.req = req,
-                                  .is_acquire = is_acquire,
+                                  .call = which,
                                   .handle = S_ISDIR(inode->type) ? 0 : fi->fh,
                                   .pending = 1, /* this function's own */
                                   .result.version = MIGFS_IOC_VERSION};
@@ -179,7 +186,8 @@ static int serve(fuse_req_t req, fuse_ino_t ino, const struct fuse_file_info *fi
     switch (argument->call) {
     case IOCTL_ACQUIRE:
     case IOCTL_RELEASE:
-        return handoff_serve(context, req, inode, fi, argument->call == IOCTL_ACQUIRE);
+    case IOCTL_FORGET:
+        return handoff_serve(context, req, inode, fi, argument->call);
     case IOCTL_STATUS:
     case IOCTL_EVENTS:
         return query_serve(context, req, inode, argument);

@@ -51,14 +51,13 @@ int ioctl_argument_parse(unsigned command, const void *in, size_t in_size, size_
         unsigned command;
         enum ioctl_call call;
     } calls[] = {
-        {MIGFS_IOC_ACQUIRE, IOCTL_ACQUIRE},
-        {MIGFS_IOC_RELEASE, IOCTL_RELEASE},
-        {MIGFS_IOC_STATUS, IOCTL_STATUS},
-        {MIGFS_IOC_EVENTS, IOCTL_EVENTS},
+        {MIGFS_IOC_ACQUIRE, IOCTL_ACQUIRE}, {MIGFS_IOC_RELEASE, IOCTL_RELEASE},
+        {MIGFS_IOC_STATUS, IOCTL_STATUS},   {MIGFS_IOC_EVENTS, IOCTL_EVENTS},
+        {MIGFS_IOC_FORGET, IOCTL_FORGET},
     };
     struct ioctl_argument parsed = {.ino = 0};
     size_t i = 0;
-    int error;
+    int error = -ENOTTY;
 
     if (_IOC_TYPE(command) != MIGFS_IOC_TYPE)
         return -ENOTTY;
@@ -69,10 +68,17 @@ int ioctl_argument_parse(unsigned command, const void *in, size_t in_size, size_
     if (calls[i].command != command || in == NULL)
         return -EINVAL;
     parsed.call = calls[i].call;
-    if (parsed.call == IOCTL_ACQUIRE || parsed.call == IOCTL_RELEASE)
+    switch (parsed.call) {
+    case IOCTL_ACQUIRE:
+    case IOCTL_RELEASE:
+    case IOCTL_FORGET:
         error = parse_handoff(in, in_size, out_size);
-    else
+        break;
+    case IOCTL_STATUS:
+    case IOCTL_EVENTS:
         error = parse_files(in, in_size, out_size, &parsed);
+        break;
+    }
     if (error == 0)
         *argument = parsed;
     return error;

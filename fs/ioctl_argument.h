@@ -18,6 +18,7 @@ enum ioctl_call {
     IOCTL_RELEASE,
     IOCTL_STATUS,
     IOCTL_EVENTS,
+    IOCTL_FORGET,
 };
 
 struct ioctl_argument {

@@ -8,18 +8,19 @@
  *     MIGFS_IOC_ACQUIRE  struct migfs_handoff  this host becomes owner of the file
  *     MIGFS_IOC_RELEASE  struct migfs_handoff  what was written is in the store, other hosts may
  *                                              acquire; the open handles here are stopped
+ *     MIGFS_IOC_FORGET   struct migfs_handoff  what the file holds now is accepted as it is
  *     MIGFS_IOC_STATUS   struct migfs_files    the open files, now
  *     MIGFS_IOC_EVENTS   struct migfs_files    their transitions, as they end; waits for the next
  *
  * Each is for the file of the descriptor. On a directory it is for all open files below.
  *
  * Rights: STATUS and EVENTS, any descriptor. Pids and commands are shown to root and to the file's
- * owner. ACQUIRE and RELEASE, a descriptor open for writing; on a directory, root.
+ * owner. ACQUIRE, RELEASE and FORGET, a descriptor open for writing; on a directory, root.
  *
  * All calls may be made from any thread, at once. All fields are in the machine's byte order; the
  * layout is the same for 32-bit and 64-bit programs.
  *
- * Errors of all four:
+ * Errors of all:
  *     ENOTTY     not a migfs, or not one of these calls
  *     EINVAL     the argument has another size, `version` is not MIGFS_IOC_VERSION, a flag is not
  * known, or a field that must be zero is not. Nothing was changed. ENOMEM     out of memory ENODEV
@@ -33,7 +34,7 @@
 
 #define MIGFS_IOC_VERSION 1
 
-/* ACQUIRE and RELEASE ------------------------------------------------------------------------- */
+/* ACQUIRE, RELEASE and FORGET ----------------------------------------------------------------- */
 
 /*
  * ACQUIRE waits until this host is owner, RELEASE until all is in the store and other hosts may
@@ -44,6 +45,11 @@
  * handle but the caller's is closed. A file that was never acquired can be released, too: it is
  * flushed and its open handles are stopped (writes get EIO) until it is acquired again.
  *
+ * FORGET is for a file that an acquire refused, since it is stale or was written by somebody who
+ * never acquired it: length, times and digests in its record become those of what is there, so that
+ * the next acquire goes on with it. It needs the file for itself for a moment, as ACQUIRE does, and
+ * acquires nothing. Of a file that this host owns there is nothing to forget.
+ *
  * Returns 0 when all files are done. Otherwise -1 with the errno of the first that failed, which
  * the argument names, too; the others were tried all the same:
  *     EBADF      the descriptor is not open for writing (files)
@@ -52,7 +58,7 @@
  *     ETIMEDOUT  not done by the deadline: another host still writes, or the store is stuck
  *     EAGAIN     ACQUIRE: somebody holds a lock that stands in the way
  *     EIO        the store failed, or the file is fenced: its locks were lost
- *     EOPNOTSUPP the mount keeps no coherence (coherence=off)
+ *     EOPNOTSUPP the mount keeps no coherence (coherence=off), or for FORGET no records
  *     others     as the store said: EACCES, ENOSPC, ESTALE
  */
 struct migfs_handoff {
@@ -216,5 +222,6 @@ static inline const char *migfs_file_path(const struct migfs_file *file)
 #define MIGFS_IOC_RELEASE _IOWR(MIGFS_IOC_TYPE, 2, struct migfs_handoff)
 #define MIGFS_IOC_STATUS _IOWR(MIGFS_IOC_TYPE, 3, struct migfs_files)
 #define MIGFS_IOC_EVENTS _IOWR(MIGFS_IOC_TYPE, 4, struct migfs_files)
+#define MIGFS_IOC_FORGET _IOWR(MIGFS_IOC_TYPE, 5, struct migfs_handoff)
 
 #endif

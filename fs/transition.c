@@ -81,7 +81,7 @@ static int give(struct context *context, struct inode *inode, struct lock_change
 static int step_unlock(struct context *context, struct transition *transition)
 {
     struct inode *inode = transition->job.inode;
-    const bool undoing = transition->handoff.undoing;
+    const bool undoing = transition->handoff.undoing || transition->forgets;
     const int error = undoing ? lock_undo(context, inode, &transition->change)
                               : give(context, inode, &transition->change);
 
@@ -213,17 +213,28 @@ static void keep_digests(struct inode *inode, const struct record_seen *seen)
     pthread_mutex_unlock(&inode->mutex);
 }
 
+static void forget_digests(struct inode *inode)
+{
+    pthread_mutex_lock(&inode->mutex);
+    digest_ring_stop(&inode->digests);
+    pthread_mutex_unlock(&inode->mutex);
+}
+
 static int step_read_record(struct context *context, struct transition *transition)
 {
+    const bool acquires = transition->handoff.plan.kind == HANDOFF_ACQUIRE;
     struct inode *inode = transition->job.inode;
     struct record_seen *seen;
     int error;
 
-    if (transition->handoff.plan.kind != HANDOFF_ACQUIRE)
+    if (!acquires && !transition->forgets)
         return record_file_read(context, inode, NULL);
     seen = calloc(1, sizeof(*seen)); /* NULL: nothing is verified */
     error = record_file_read(context, inode, seen);
-    keep_digests(inode, seen);
+    if (acquires)
+        keep_digests(inode, seen);
+    else
+        forget_digests(inode);
     verify_deinit(&transition->verify);
     transition->verify.seen = seen;
     return error;
@@ -278,6 +289,14 @@ static int look(struct context *context, struct inode *inode, enum record_state 
     return error;
 }
 
+/* A record that is worth nothing holds nobody up, and one that is not there is not missed. */
+static bool has_nothing_to_forget(const struct transition *transition)
+{
+    const struct record_seen *seen = transition->verify.seen;
+
+    return transition->forgets && seen && !seen->is_valid;
+}
+
 static int step_write_record(struct context *context, struct transition *transition)
 {
     struct inode *inode = transition->job.inode;
@@ -288,7 +307,7 @@ static int step_write_record(struct context *context, struct transition *transit
     };
     int error;
 
-    if (!record_file_is_kept(context, inode))
+    if (!record_file_is_kept(context, inode) || has_nothing_to_forget(transition))
         return 0;
     error = look(context, inode, news.state, &news.trace);
     if (error != 0) {
@@ -358,6 +377,8 @@ static enum handoff_kind kind_of(const struct transition *transition, const stru
 {
     const struct lock_claims *claims = &transition->claims;
 
+    if (transition->forgets)
+        return HANDOFF_FORGET;
     if (transition->change.action == LOCK_GIVE_DAEMON)
         return HANDOFF_RELEASE;
     return handoff_kind_of(owner, claims->before, claims->after, !takes(&transition->change));
@@ -371,7 +392,7 @@ static struct handoff_plan plan_of(const struct context *context,
 
     return (struct handoff_plan){
         .kind = kind,
-        .writes = transition->claims.after == CLAIM_OWNER_WRITING,
+        .writes = transition->claims.after == CLAIM_OWNER_WRITING || transition->forgets,
         .tests = by_ioctl || profile == PROFILE_AUTO || profile == PROFILE_QEMU,
         .conflict_is_error = transition->conflict_is_error,
         .has_caller = transition->has_caller,
@@ -427,9 +448,12 @@ static void report(struct context *context, struct transition *transition)
     const enum handoff_kind kind = transition->handoff.plan.kind;
     struct timespec now;
 
+    const int error = transition->handoff.answer;
+
+    if (kind == HANDOFF_FORGET && error == 0)
+        log_notice("inode %ju is accepted as it is", (uintmax_t)inode->identity.ino);
     if (!is_handoff(kind))
         return;
-    const int error = transition->handoff.answer;
     clock_gettime(CLOCK_REALTIME, &now);
     pthread_mutex_lock(&inode->mutex);
     const struct handoff_report last = {
@@ -656,9 +680,20 @@ void transition_submit(struct context *context, struct transition *transition, u
     pool_submit(context->pool, &transition->job);
 }
 
+/* An owner's own file is as it left it, and the record will say so when it hands it over. */
+static bool has_to_forget(const struct transition *transition)
+{
+    struct inode *inode = transition->job.inode;
+
+    pthread_mutex_lock(&inode->mutex);
+    const enum owner_state state = owner_state(&inode->owner);
+    pthread_mutex_unlock(&inode->mutex);
+    return state != OWNER_OWNER && state != OWNER_SHARED;
+}
+
 static void submit_for_ioctl(struct context *context, struct inode *inode,
-                             const struct lock_change *change, unsigned deadline_ms, job_done done,
-                             void *data)
+                             const struct lock_change *change, bool forgets, unsigned deadline_ms,
+                             job_done done, void *data)
 {
     struct transition *transition = transition_new(inode, change);
 
@@ -668,6 +703,8 @@ static void submit_for_ioctl(struct context *context, struct inode *inode,
     }
     transition->has_caller = true;
     transition->conflict_is_error = true;
+    transition->forgets = forgets;
+    transition->still_wanted = forgets ? has_to_forget : NULL;
     transition->job.done = done;
     transition->job.done_data = data;
     transition_submit(context, transition, deadline_ms);
@@ -682,7 +719,7 @@ void transition_acquire(struct context *context, struct inode *inode, uint64_t a
         .range = {.type = RANGE_READ, .owner = LOCK_OWNER_DAEMON, .pid = pid},
     };
 
-    submit_for_ioctl(context, inode, &change, deadline_ms, done, data);
+    submit_for_ioctl(context, inode, &change, false, deadline_ms, done, data);
 }
 
 void transition_release(struct context *context, struct inode *inode, unsigned deadline_ms,
@@ -693,5 +730,16 @@ void transition_release(struct context *context, struct inode *inode, unsigned d
         .range = {.end = RANGE_MAX, .owner = LOCK_OWNER_DAEMON},
     };
 
-    submit_for_ioctl(context, inode, &change, deadline_ms, done, data);
+    submit_for_ioctl(context, inode, &change, false, deadline_ms, done, data);
+}
+
+void transition_forget(struct context *context, struct inode *inode, unsigned deadline_ms,
+                       job_done done, void *data)
+{
+    const struct lock_change change = {
+        .action = LOCK_TAKE_DAEMON,
+        .range = {.type = RANGE_READ, .owner = LOCK_OWNER_DAEMON},
+    };
+
+    submit_for_ioctl(context, inode, &change, true, deadline_ms, done, data);
 }

@@ -210,6 +210,69 @@ def a_record_of_an_older_version_tells_of_a_writer(pair):
     expect(acquire_error(b) == errno.EIO, "acquired what somebody else wrote")
 
 
+# Forgetting -----------------------------------------------------------------------------------
+
+@theme.scenario(fresh=True)
+def forget_accepts_what_is_stale(pair):
+    name, _, b = stale_at_b(pair)
+    testbed.check(acquire_error(b) == errno.EIO, "not stale")
+    b.unlock(1)
+    pair.b.ctl("forget", pair.b.path(name))
+    testbed.check(pair.record(name)[:2] == ("released", 1), f"{pair.record(name)}")
+    testbed.check(pair.digests(name) == {}, "digests stay")
+    b.lock(1)
+    expect_state(pair, b, 1, "owner")
+    seen = status(pair.b, name)
+    testbed.check(seen["stale_acquires"] == 1 and seen["generation"] == 2, f"{seen}")
+
+
+@theme.scenario(options=STRICT)
+def forget_accepts_what_somebody_wrote(pair):
+    name, a, b = handed_over(pair)
+    write_below(pair, name)
+    testbed.check(acquire_error(b) == errno.EIO, "not refused")
+    b.unlock(1)
+    pair.a.ctl("forget", pair.a.path(name))  # on any host
+    b.lock(1)
+    expect_same(b.read(1, 16 * K, 512), runs("X", 512), "B reads")
+    b.unlock(1)
+    testbed.check(a.error("write 1 0 512 A") == errno.EIO, "a released source writes")
+
+
+@theme.scenario()
+def forget_does_nothing_to_an_owners_file(pair):
+    name, a = owned(pair)
+    a.write(1, 0, 4 * K, "A")
+    before = pair.record(name)
+    pair.a.ctl("forget", pair.a.path(name))
+    refused = pair.b.ctl("forget", pair.b.path(name), expect=4)
+    testbed.check("another host still writes" in refused.stderr, refused.stderr)
+    testbed.check(pair.record(name) == before, f"{pair.record(name)}, not {before}")
+    expect_state(pair, a, 1, "owner")
+    a.unlock(1)
+    testbed.check((0, 4 * K) in pair.digests(name), "the owner's digests went")
+
+
+@theme.scenario()
+def forget_gives_all_its_locks_back(pair):
+    name, a, b = handed_over(pair)
+    pair.b.ctl("forget", pair.b.path(name))
+    testbed.check(a.ask("getlk 1 w 100 104") == "free", "locks stay")
+    a.lock(1)
+    expect_state(pair, a, 1, "owner")
+    a.unlock(1)
+    b.lock(1)
+    expect_state(pair, b, 1, "owner")
+
+
+@theme.scenario(options="record=off")
+def forget_needs_records(pair):
+    name = pair.image()
+    pair.a.vmm(name)
+    said = pair.a.ctl("forget", pair.a.path(name), expect=1).stderr
+    testbed.check("no records" in said, said)
+
+
 # Beside an owner ------------------------------------------------------------------------------
 
 def status(host, name):

@@ -37,6 +37,7 @@ def ioc(number, size):
 
 ACQUIRE, RELEASE = ioc(1, HANDOFF_SIZE), ioc(2, HANDOFF_SIZE)
 STATUS, EVENTS = ioc(3, FILES_SIZE), ioc(4, FILES_SIZE)
+FORGET = ioc(5, HANDOFF_SIZE)
 
 
 def call(fd, command, argument):
@@ -216,6 +217,28 @@ def a_file_never_acquired_can_be_released(hosts):
     check(write_error(fd) == 0, "its handle does not write again")
 
 
+def forget_makes_the_record_of_what_is_there(hosts):
+    path_a, path_b = hosts.image()
+    fd_a = hosts.open(path_a)
+    hosts.open(path_b)
+    hosts.ctl("acquire", path_a)
+    os.pwrite(fd_a, b"a" * 4096, 0)
+    hosts.ctl("release", path_a)
+    with open(os.path.join(hosts.store, "image"), "r+b") as file:
+        file.write(b"b" * 4096)
+    for count, command in ((1, "acquire"), (1, "release"), (1, "forget"), (1, "acquire")):
+        hosts.ctl(command, path_b)
+        check(hosts.file(path_b)["foreign_writes"] == count, f"{command}: {hosts.file(path_b)}")
+    check(hosts.file(path_b)["generation"] == 3, "the generation does not go on")
+    hosts.ctl("forget", path_b)
+    check(hosts.state(path_b) == "owner", "an owner forgot itself")
+    path_c, _ = hosts.image("vm/never")
+    fd_c = hosts.open(path_c)
+    hosts.ctl("forget", os.path.dirname(path_c))
+    check(write_error(fd_c) == 0 and hosts.state(path_c) == "plain", "a file without a record")
+    check(len(os.listdir(os.path.join(hosts.store, ".migfs"))) == 1, "one was made for it")
+
+
 def a_directory_is_all_open_files_below(hosts):
     inside = [hosts.image(f"vm/{name}")[0] for name in ("one", "deep/two")]
     outside = hosts.image("other")[0]
@@ -273,10 +296,12 @@ def wrong_arguments_change_nothing(hosts):
         ("a size", fd, ioc(3, FILES_SIZE - 8), files[:-8], errno.EINVAL),
         ("a larger size", fd, ioc(2, HANDOFF_SIZE + 8), handoff + bytes(8), errno.EINVAL),
         ("one way", fd, 1 << 30 | HANDOFF_SIZE << 16 | 0xDC02, handoff, errno.EINVAL),
-        ("no such call", fd, ioc(5, 8), bytes(8), errno.ENOTTY),
+        ("no such call", fd, ioc(99, 8), bytes(8), errno.ENOTTY),
         ("another's call", fd, 0x5401, bytes(64), errno.ENOTTY),
         ("not writable", read_only, ACQUIRE, handoff, errno.EBADF),
         ("not writable", read_only, RELEASE, handoff, errno.EBADF),
+        ("not writable", read_only, FORGET, handoff, errno.EBADF),
+        ("version 2", fd, FORGET, handoff_argument(version=2), errno.EINVAL),
     ]
     before = hosts.file(path)
     for what, where, command, argument, expected in cases:
@@ -288,6 +313,8 @@ def wrong_arguments_change_nothing(hosts):
     check(call(directory, STATUS, files_argument(flags=2))[0] == 0, "STATUS with a check")
     hosts.ctl("acquire", hosts.a.path, expect=FAILED, as_user=True)
     hosts.ctl("release", path, expect=FAILED, as_user=True)
+    hosts.ctl("forget", path, expect=FAILED, as_user=True)
+    hosts.ctl("forget", hosts.a.path, expect=FAILED, as_user=True)
     check(hosts.file(path) == before, "somebody without rights changed something")
 
 
@@ -436,11 +463,11 @@ def other_filesystems_are_told_apart(hosts):
     plain = os.path.join(hosts.store, "file")
     with open(plain, "wb"):
         pass
-    for command in ("status", "watch", "acquire", "release"):
+    for command in ("status", "watch", "acquire", "release", "forget"):
         said = hosts.ctl(command, plain, expect=NOT_MIGFS).stderr
         check("not on a migfs" in said and plain in said, said)
     ctofs = hosts.bed.mount_ctofs(hosts.store)
-    for command in ("status", "watch", "acquire", "release"):
+    for command in ("status", "watch", "acquire", "release", "forget"):
         hosts.ctl(command, os.path.join(ctofs.path, "file"), expect=NOT_MIGFS)
         hosts.ctl(command, ctofs.path, expect=NOT_MIGFS)
     ctofs.umount()
@@ -498,6 +525,7 @@ CASES = [
     acquire_and_release_hand_a_file_over,
     an_acquire_ends_with_the_last_other_handle,
     a_file_never_acquired_can_be_released,
+    forget_makes_the_record_of_what_is_there,
     a_directory_is_all_open_files_below,
     locks_are_shown_to_root_and_the_owner,
     wrong_arguments_change_nothing,

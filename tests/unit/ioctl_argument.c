@@ -206,6 +206,10 @@ static void test_a_right_argument_is_taken(void **state)
                                           sizeof(handoff), &argument),
                      0);
     assert_int_equal(argument.call, IOCTL_RELEASE);
+    assert_int_equal(ioctl_argument_parse(MIGFS_IOC_FORGET, &handoff, sizeof(handoff),
+                                          sizeof(handoff), &argument),
+                     0);
+    assert_int_equal(argument.call, IOCTL_FORGET);
     assert_int_equal(argument.ino, 0);
 }
 
@@ -249,7 +253,7 @@ static void test_a_call_of_others_is_not_ours(void **state)
 
     (void)state;
     assert_int_equal(parse_files(_IO(MIGFS_IOC_TYPE, 0), &files, 0), -ENOTTY);
-    assert_int_equal(parse_files(_IO(MIGFS_IOC_TYPE, 5), &files, 0), -ENOTTY);
+    assert_int_equal(parse_files(_IO(MIGFS_IOC_TYPE, 99), &files, 0), -ENOTTY);
     assert_int_equal(ioctl_argument_parse(_IOR('f', 1, long), &files, 8, 8, &argument), -ENOTTY);
     assert_int_equal(argument.ino, 3); /* untouched */
 }
