@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "record.h"
 
+#include "little_endian.h"
+
 #include <string.h>
 #include <xxhash.h>
 
@@ -56,36 +58,6 @@ _Static_assert(AT_NAME + RECORD_HOST_NAME_BYTES == AT_DIGEST_COUNT, "the name fi
 _Static_assert(AT_DIGESTS + DIGEST_EXTENTS * DIGEST_ENTRY_BYTES == AT_HANDLE &&
                    AT_HANDLE + RECORD_FILE_HANDLE_BYTES == AT_END && AT_END <= RECORD_SLOT_BYTES,
                "all that a ring keeps fits a slot");
-
-static void put_u32(uint8_t *at, uint32_t value)
-{
-    for (unsigned i = 0; i < 4; i++)
-        at[i] = (uint8_t)(value >> (8 * i));
-}
-
-static void put_u64(uint8_t *at, uint64_t value)
-{
-    for (unsigned i = 0; i < 8; i++)
-        at[i] = (uint8_t)(value >> (8 * i));
-}
-
-static uint32_t get_u32(const uint8_t *at)
-{
-    uint32_t value = 0;
-
-    for (unsigned i = 0; i < 4; i++)
-        value |= (uint32_t)at[i] << (8 * i);
-    return value;
-}
-
-static uint64_t get_u64(const uint8_t *at)
-{
-    uint64_t value = 0;
-
-    for (unsigned i = 0; i < 8; i++)
-        value |= (uint64_t)at[i] << (8 * i);
-    return value;
-}
 
 /* The checksum of a slot whose checksum field is zero. */
 static void slot_checksum(const uint8_t *slot, uint8_t *checksum)
@@ -215,11 +187,19 @@ static bool known_alike(uint64_t a, uint64_t b)
     return a == 0 || b == 0 || a == b;
 }
 
-static bool identity_matches(const uint8_t *slot, const struct record_identity *identity)
+bool record_identity_matches(const struct record_identity *a, const struct record_identity *b)
 {
-    return get_u64(slot + AT_INO) == identity->ino &&
-           known_alike(get_u64(slot + AT_HANDLE_HASH), identity->handle_hash) &&
-           known_alike(get_u64(slot + AT_BIRTH), (uint64_t)identity->birth_ns);
+    return a->ino == b->ino && known_alike(a->handle_hash, b->handle_hash) &&
+           known_alike((uint64_t)a->birth_ns, (uint64_t)b->birth_ns);
+}
+
+static struct record_identity identity_decode(const uint8_t *slot)
+{
+    return (struct record_identity){
+        .ino = get_u64(slot + AT_INO),
+        .handle_hash = get_u64(slot + AT_HANDLE_HASH),
+        .birth_ns = (int64_t)get_u64(slot + AT_BIRTH),
+    };
 }
 
 static enum record_verdict slot_judge(const uint8_t *slot, const struct record_identity *identity)
@@ -233,7 +213,8 @@ static enum record_verdict slot_judge(const uint8_t *slot, const struct record_i
         return RECORD_FUTURE;
     if (get_u32(slot + AT_VERSION) == 0 || !fields_hold(slot))
         return RECORD_TORN;
-    return identity_matches(slot, identity) ? RECORD_VALID : RECORD_ALIEN;
+    const struct record_identity own = identity_decode(slot);
+    return record_identity_matches(&own, identity) ? RECORD_VALID : RECORD_ALIEN;
 }
 
 static void host_decode(const uint8_t *slot, struct record_host *host)
@@ -265,9 +246,7 @@ static void slot_decode(const uint8_t *slot, struct record *record)
     record->sequence = get_u64(slot + AT_SEQUENCE);
     record->generation = get_u64(slot + AT_GENERATION);
     record->state = (enum record_state)get_u32(slot + AT_STATE);
-    record->identity.ino = get_u64(slot + AT_INO);
-    record->identity.handle_hash = get_u64(slot + AT_HANDLE_HASH);
-    record->identity.birth_ns = (int64_t)get_u64(slot + AT_BIRTH);
+    record->identity = identity_decode(slot);
     record->time_ns = (int64_t)get_u64(slot + AT_TIME);
     record->trace.length_bytes = get_u64(slot + AT_LENGTH);
     record->trace.ctime_ns = (int64_t)get_u64(slot + AT_CTIME);

@@ -124,6 +124,9 @@ enum record_verdict record_decode(const uint8_t *file, size_t size,
                                   const struct record_identity *identity, struct record *record,
                                   unsigned *slot_index);
 
+/* Whether both speak of one file; what one of them does not know does not count. */
+bool record_identity_matches(const struct record_identity *a, const struct record_identity *b);
+
 /* Whether the two are one mount on one boot of one machine. The name does not count. */
 bool record_same_host(const struct record_host *a, const struct record_host *b);
 

@@ -217,18 +217,10 @@ static bool report_init(struct report *report, bool as_json)
 /* Hands the files over to the document. */
 static bool report_print_json(struct report *report)
 {
-    struct json_object *document = json_object_new_object();
-    struct json_object *version = json_object_new_int(1);
-    bool printed = false;
+    struct json_object *files = report->files;
 
-    if (document != NULL && version != NULL &&
-        json_object_object_add(document, "version", version) == 0 &&
-        json_object_object_add(document, "files", report->files) == 0) {
-        report->files = NULL;
-        printed = json_print(document);
-    }
-    json_object_put(document);
-    return printed;
+    report->files = NULL;
+    return json_print_document("files", files);
 }
 
 static bool report_print(struct report *report)

@@ -13,6 +13,7 @@
 enum target_use {
     TARGET_QUERY,   /* status, watch */
     TARGET_HANDOFF, /* acquire, release, forget */
+    TARGET_FILE,    /* history: the file itself, to read */
 };
 
 struct target {

@@ -4,6 +4,7 @@
 #include "caller.h"
 #include "events.h"
 #include "file_flags.h"
+#include "history_file.h"
 #include "status_check.h"
 #include "transition.h"
 
@@ -174,6 +175,73 @@ static int query_serve(struct context *context, fuse_req_t req, struct inode *in
     return error;
 }
 
+static bool is_owner_of(struct context *context, fuse_req_t req, struct inode *inode)
+{
+    _cleanup_pin_ struct inode_pin pin = inode_pin_scoped(context->inodes, inode);
+    struct stat attributes;
+
+    return pin.fd >= 0 && fstat(pin.fd, &attributes) == 0 &&
+           attributes.st_uid == fuse_req_ctx(req)->uid;
+}
+
+static int history_permitted(struct context *context, fuse_req_t req, struct inode *inode,
+                             const struct fuse_file_info *fi)
+{
+    const struct handle *handle;
+
+    if (S_ISDIR(inode->type))
+        return -EISDIR;
+    if (!context->records)
+        return -EOPNOTSUPP;
+    handle = handle_find(context->handles, fi->fh);
+    if (!handle)
+        return -EBADF;
+    return handle_writes(handle) || caller_is_root(req) || is_owner_of(context, req, inode)
+               ? 0
+               : -EACCES;
+}
+
+_Static_assert(HISTORY_ENTRIES == MIGFS_HISTORY_HANDOVERS, "all that is kept is told");
+
+static void show_handover(const struct history_entry *entry, struct migfs_handover *handover)
+{
+    *handover = (struct migfs_handover){
+        .generation = entry->generation,
+        .time_ns = entry->time_ns,
+        .release_ns = entry->release_ns,
+        .acquire_ns = entry->acquire_ns,
+        .bytes = entry->flushed_bytes,
+        .verified = entry->verified,
+    };
+    _Static_assert(sizeof(handover->from) == sizeof(entry->from), "a name is as long in either");
+    memcpy(handover->from, entry->from, sizeof(handover->from));
+    memcpy(handover->to, entry->to, sizeof(handover->to));
+}
+
+static int history_serve(struct context *context, fuse_req_t req, struct inode *inode,
+                         const struct fuse_file_info *fi)
+{
+    struct history_entry *entries;
+    struct migfs_history *history;
+    int count = history_permitted(context, req, inode, fi);
+
+    if (count != 0)
+        return count;
+    entries = calloc(HISTORY_ENTRIES, sizeof(*entries));
+    history = calloc(1, sizeof(*history));
+    count = entries && history ? history_file_read(context, inode, entries) : -ENOMEM;
+    if (count >= 0) {
+        history->version = MIGFS_IOC_VERSION;
+        history->count = (__u32)count;
+        for (int i = 0; i < count; i++)
+            show_handover(&entries[i], &history->handovers[i]);
+        fuse_reply_ioctl(req, 0, history, sizeof(*history));
+    }
+    free(history);
+    free(entries);
+    return count < 0 ? count : 0;
+}
+
 /* Replies, now or later, or returns a negative errno to reply with. */
 static int serve(fuse_req_t req, fuse_ino_t ino, const struct fuse_file_info *fi,
                  const struct ioctl_argument *argument)
@@ -188,6 +256,8 @@ static int serve(fuse_req_t req, fuse_ino_t ino, const struct fuse_file_info *fi
     case IOCTL_RELEASE:
     case IOCTL_FORGET:
         return handoff_serve(context, req, inode, fi, argument->call);
+    case IOCTL_HISTORY:
+        return history_serve(context, req, inode, fi);
     case IOCTL_STATUS:
     case IOCTL_EVENTS:
         return query_serve(context, req, inode, argument);

@@ -9,7 +9,8 @@ enum {
     PATH_LENGTH_MAX = 4095,
 };
 
-_Static_assert(sizeof(struct migfs_files) <= 16380, "FUSE carries no more");
+_Static_assert(sizeof(struct migfs_files) <= 16380 && sizeof(struct migfs_history) <= 16380,
+               "FUSE carries no more");
 _Static_assert(sizeof(struct migfs_file) + PATH_LENGTH_MAX + 1 <= MIGFS_FILES_BUFFER_SIZE,
                "a file without locks always fits");
 
@@ -43,6 +44,19 @@ static int parse_files(const void *in, size_t in_size, size_t out_size,
     return 0;
 }
 
+static int parse_history(const void *in, size_t in_size, size_t out_size)
+{
+    struct migfs_history history;
+
+    if (in_size != sizeof(history) || out_size != sizeof(history))
+        return -EINVAL;
+    memcpy(&history, in, offsetof(struct migfs_history, handovers));
+    if (history.version != MIGFS_IOC_VERSION || history.flags != 0 || history.count != 0 ||
+        history.reserved != 0)
+        return -EINVAL;
+    return 0;
+}
+
 int ioctl_argument_parse(unsigned command, const void *in, size_t in_size, size_t out_size,
                          struct ioctl_argument *argument)
 {
@@ -53,7 +67,7 @@ int ioctl_argument_parse(unsigned command, const void *in, size_t in_size, size_
     } calls[] = {
         {MIGFS_IOC_ACQUIRE, IOCTL_ACQUIRE}, {MIGFS_IOC_RELEASE, IOCTL_RELEASE},
         {MIGFS_IOC_STATUS, IOCTL_STATUS},   {MIGFS_IOC_EVENTS, IOCTL_EVENTS},
-        {MIGFS_IOC_FORGET, IOCTL_FORGET},
+        {MIGFS_IOC_FORGET, IOCTL_FORGET},   {MIGFS_IOC_HISTORY, IOCTL_HISTORY},
     };
     struct ioctl_argument parsed = {.ino = 0};
     size_t i = 0;
@@ -73,6 +87,9 @@ int ioctl_argument_parse(unsigned command, const void *in, size_t in_size, size_
     case IOCTL_RELEASE:
     case IOCTL_FORGET:
         error = parse_handoff(in, in_size, out_size);
+        break;
+    case IOCTL_HISTORY:
+        error = parse_history(in, in_size, out_size);
         break;
     case IOCTL_STATUS:
     case IOCTL_EVENTS:

@@ -19,6 +19,7 @@ enum ioctl_call {
     IOCTL_STATUS,
     IOCTL_EVENTS,
     IOCTL_FORGET,
+    IOCTL_HISTORY,
 };
 
 struct ioctl_argument {

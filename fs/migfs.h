@@ -9,13 +9,16 @@
  *     MIGFS_IOC_RELEASE  struct migfs_handoff  what was written is in the store, other hosts may
  *                                              acquire; the open handles here are stopped
  *     MIGFS_IOC_FORGET   struct migfs_handoff  what the file holds now is accepted as it is
+ *     MIGFS_IOC_HISTORY  struct migfs_history  the last hand-overs of the file
  *     MIGFS_IOC_STATUS   struct migfs_files    the open files, now
  *     MIGFS_IOC_EVENTS   struct migfs_files    their transitions, as they end; waits for the next
  *
- * Each is for the file of the descriptor. On a directory it is for all open files below.
+ * Each is for the file of the descriptor. On a directory it is for all open files below, but for
+ * HISTORY.
  *
  * Rights: STATUS and EVENTS, any descriptor. Pids and commands are shown to root and to the file's
- * owner. ACQUIRE, RELEASE and FORGET, a descriptor open for writing; on a directory, root.
+ * owner. ACQUIRE, RELEASE and FORGET, a descriptor open for writing; on a directory, root. HISTORY,
+ * a descriptor open for writing, or any of root or the file's owner.
  *
  * All calls may be made from any thread, at once. All fields are in the machine's byte order; the
  * layout is the same for 32-bit and 64-bit programs.
@@ -217,11 +220,47 @@ static inline const char *migfs_file_path(const struct migfs_file *file)
     return (const char *)(migfs_file_locks(file) + file->lock_count);
 }
 
+/* HISTORY ------------------------------------------------------------------------------------- */
+
+#define MIGFS_HISTORY_HANDOVERS 64
+#define MIGFS_HOST_NAME_SIZE 64
+
+/* One hand-over to an owner that may write. */
+struct migfs_handover {
+    __u64 generation; /* that it began */
+    __s64 time_ns;    /* when the acquire was answered: nanoseconds since 1970-01-01 UTC, by the
+                         clock of the host that acquired */
+    __u64 release_ns; /* how long the release took before; 0: not known, or there was none */
+    __u64 acquire_ns; /* and the acquire */
+    __u64 bytes;      /* that programs had written, and the release had to write to the store */
+    __u32 verified;   /* enum migfs_verified */
+    __u32 reserved;
+    char from[MIGFS_HOST_NAME_SIZE]; /* name of the host that was owner; empty: there was none */
+    char to[MIGFS_HOST_NAME_SIZE];   /* and of the one that acquired; both NUL-terminated */
+};
+
+/*
+ * The last hand-overs of a file, newest first. They are kept for people: an entry is written soon
+ * after its acquire, and may be missing if the host failed then. Errors beside those of all:
+ *     EACCES     the descriptor is not open for writing, and the caller neither root nor the owner
+ *     EISDIR     of a directory
+ *     EOPNOTSUPP the mount has no records
+ *     others     as the store said
+ */
+struct migfs_history {
+    __u32 version;                                            /* in: MIGFS_IOC_VERSION */
+    __u32 flags;                                              /* in: 0 */
+    __u32 count;                                              /* in: 0; out: how many there are */
+    __u32 reserved;                                           /* in: 0 */
+    struct migfs_handover handovers[MIGFS_HISTORY_HANDOVERS]; /* out: the first `count` of them */
+};
+
 #define MIGFS_IOC_TYPE 0xdc
 #define MIGFS_IOC_ACQUIRE _IOWR(MIGFS_IOC_TYPE, 1, struct migfs_handoff)
 #define MIGFS_IOC_RELEASE _IOWR(MIGFS_IOC_TYPE, 2, struct migfs_handoff)
 #define MIGFS_IOC_STATUS _IOWR(MIGFS_IOC_TYPE, 3, struct migfs_files)
 #define MIGFS_IOC_EVENTS _IOWR(MIGFS_IOC_TYPE, 4, struct migfs_files)
 #define MIGFS_IOC_FORGET _IOWR(MIGFS_IOC_TYPE, 5, struct migfs_handoff)
+#define MIGFS_IOC_HISTORY _IOWR(MIGFS_IOC_TYPE, 6, struct migfs_history)
 
 #endif

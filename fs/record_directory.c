@@ -21,6 +21,8 @@
  */
 #define UNSETTLED_NS (INT64_C(2) * 1000000000)
 
+#define HISTORY_DIRECTORY "history"
+
 struct record_directory {
     int path_fd; /* O_PATH */
     uid_t uid;   /* its owner, as whom all of it is done */
@@ -239,6 +241,35 @@ bool record_directory_lists(struct record_directory *directory, ino_t ino)
                                                        sizeof(ino), compare_inos) != NULL;
     pthread_mutex_unlock(&directory->mutex);
     return found;
+}
+
+static int open_history_directory(const struct record_directory *directory, bool makes)
+{
+    const int flags = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+    int fd = openat(directory->path_fd, HISTORY_DIRECTORY, flags);
+
+    if (fd < 0 && errno == ENOENT && makes) {
+        (void)mkdirat(directory->path_fd, HISTORY_DIRECTORY, 0700); /* the open says how it went */
+        fd = openat(directory->path_fd, HISTORY_DIRECTORY, flags);
+    }
+    return fd >= 0 ? fd : -errno;
+}
+
+int record_directory_open_history(const struct record_directory *directory, ino_t ino, int flags)
+{
+    char name[20];
+
+    snprintf(name, sizeof(name), "%jx", (uintmax_t)ino);
+    _cleanup_caller_ struct caller caller = caller_begin_as(directory->uid, directory->gid);
+    if (caller.error != 0)
+        return caller.error;
+    const int parent = open_history_directory(directory, (flags & O_CREAT) != 0);
+    if (parent < 0)
+        return parent;
+    int fd = openat(parent, name, flags | O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+    fd = fd >= 0 ? fd : -errno;
+    close(parent);
+    return fd;
 }
 
 int record_directory_open_file(const struct record_directory *directory, ino_t ino, int flags)

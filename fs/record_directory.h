@@ -35,6 +35,12 @@ bool record_directory_lists(struct record_directory *directory, ino_t ino);
  */
 int record_directory_open_file(const struct record_directory *directory, ino_t ino, int flags);
 
+/*
+ * The same of the file of that name in its `history/`, which O_CREAT makes too; nothing is stable
+ * by itself there.
+ */
+int record_directory_open_history(const struct record_directory *directory, ino_t ino, int flags);
+
 /* A new name in it lasts from now on. 0 or a negative errno. */
 int record_directory_sync(const struct record_directory *directory);
 

@@ -90,7 +90,7 @@ bool record_look(struct context *context, struct inode *inode)
     return before != after;
 }
 
-static struct record_identity identity_of(const struct inode *inode)
+struct record_identity record_identity_of(const struct inode *inode)
 {
     const struct inode_identity *from = &inode->identity;
 
@@ -240,7 +240,7 @@ static void tell_owner(struct context *context, struct inode *inode, const struc
 static int judge(struct context *context, struct inode *inode, struct record_handle *handle,
                  const uint8_t *bytes, size_t size, struct record_seen *seen)
 {
-    const struct record_identity identity = identity_of(inode);
+    const struct record_identity identity = record_identity_of(inode);
     struct record record;
     const enum record_verdict verdict =
         record_decode(bytes, size, &identity, &record, &handle->slot);
@@ -348,7 +348,7 @@ static struct record record_now(struct context *context, struct inode *inode,
         .sequence = handle->sequence + 1,
         .generation = news->generation,
         .state = news->state,
-        .identity = identity_of(inode),
+        .identity = record_identity_of(inode),
         .host = context->host,
         .time_ns = nanoseconds(&now),
         .trace = news->trace,

@@ -33,6 +33,9 @@ struct record_seen {
  */
 int record_file_read(struct context *context, struct inode *inode, struct record_seen *seen);
 
+/* As a record names it. */
+struct record_identity record_identity_of(const struct inode *inode);
+
 /* Whether the inode has a record, or may get one. */
 bool record_file_is_kept(struct context *context, const struct inode *inode);
 

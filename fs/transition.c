@@ -5,6 +5,7 @@
 #include "description.h"
 #include "events.h"
 #include "fault.h"
+#include "history_file.h"
 #include "lock_wait.h"
 #include "log.h"
 #include "notify.h"
@@ -315,7 +316,8 @@ static int step_write_record(struct context *context, struct transition *transit
                   (uintmax_t)inode->identity.ino, strerror(-error));
         return error;
     }
-    news.duration_ns = (uint64_t)(pool_now_ns() - transition->started_ns);
+    if (news.state == RECORD_RELEASED)
+        news.duration_ns = (uint64_t)(pool_now_ns() - transition->started_ns);
     return record_file_write(context, inode, &news);
 }
 
@@ -487,6 +489,36 @@ static void report(struct context *context, struct transition *transition)
     events_publish(context, inode);
 }
 
+/* Of an acquire that raised the generation. The release left its part in the record. */
+static bool history_entry_of(struct context *context, const struct transition *transition,
+                             struct history_entry *entry)
+{
+    const struct handoff *handoff = &transition->handoff;
+    const struct record_seen *seen = transition->verify.seen;
+    struct inode *inode = transition->job.inode;
+
+    if (handoff->plan.kind != HANDOFF_ACQUIRE || handoff->answer != 0 || !handoff->plan.writes ||
+        !record_file_is_kept(context, inode))
+        return false;
+    pthread_mutex_lock(&inode->mutex);
+    const bool is_recorded = inode->owner.recorded;
+    *entry = (struct history_entry){
+        .generation = inode->owner.generation,
+        .verified = transition->verify.verdict,
+        .time_ns = inode->last_handoff.time_ns,
+        .acquire_ns = inode->last_handoff.duration_ns,
+        .identity = record_identity_of(inode),
+    };
+    pthread_mutex_unlock(&inode->mutex);
+    memcpy(entry->to, context->host.name, sizeof(entry->to));
+    if (seen && seen->is_valid) {
+        memcpy(entry->from, seen->record.host.name, sizeof(entry->from));
+        entry->release_ns = seen->record.duration_ns;
+        entry->flushed_bytes = seen->record.flushed_bytes;
+    }
+    return is_recorded && !handoff->contested;
+}
+
 /*
  * `released` lasts until the handles that are open now are closed, whoever opens it later. The
  * kernel tells of a close long after it: who opened the file since its FLUSH came later, too.
@@ -594,7 +626,12 @@ static void go_on(struct context *context, struct transition *transition, enum h
     if (transition->handoff.plan.kind == HANDOFF_RELEASE)
         mark_released(inode, transition->closing);
     report(context, transition);
+
+    struct history_entry entry;
+    const bool is_handed_over = history_entry_of(context, transition, &entry);
     finish(context, transition, transition->handoff.answer);
+    if (is_handed_over)
+        history_file_add(context, &entry);
 }
 
 static void end_wait(struct context *context, struct transition *transition)

@@ -273,6 +273,60 @@ def forget_needs_records(pair):
     testbed.check("no records" in said, said)
 
 
+# History --------------------------------------------------------------------------------------
+
+def history(host, name, generation):
+    """Once its newest entry is of that generation."""
+    found = []
+
+    def is_there():
+        document = json.loads(host.ctl("history", "--json", host.path(name)).stdout)
+        found[:] = document["files"][0]["handovers"]
+        return found and found[0]["generation"] == generation
+    testbed.wait_until(is_there, what=f"generation {generation} in the history")
+    return found
+
+
+@theme.scenario()
+def the_history_tells_what_was_verified(pair):
+    name, a, b = handed_over(pair)
+    b.lock(1)
+    b.kill()  # and hands over
+    testbed.wait_until(lambda: pair.record(name)[0] == "released", what="B's release")
+    write_below(pair, name)
+    a.lock(1)
+    pair.a.control("fail fsync EIO 1", "fail write EIO 1")
+    a.write(1, 0, 4 * K, "A")
+    a.kill()  # and does not
+    testbed.wait_until(lambda: pair.b.vmm(name).ask("getlk 1 w 201 1") == "free", what="A's end")
+    pair.a.control("fail fsync EIO 0", "fail write EIO 0")
+    testbed.check(pair.record(name)[0] == "owned", f"{pair.record(name)}")
+    b = pair.b.vmm(name)
+    b.lock(1)
+    seen = history(pair.b, name, 4)
+    testbed.check([entry["verified"] for entry in seen] == ["no", "written", "yes", "no"], f"{seen}")
+    testbed.check([entry["release_ms"] > 0 for entry in seen] == [False, True, True, False],
+                  f"{seen}")
+    host = os.uname().nodename
+    testbed.check([entry["from"] for entry in seen] == [host, host, host, ""], f"{seen}")
+
+
+@theme.scenario(fresh=True)
+def a_history_that_cannot_be_written_holds_nobody_up(pair):
+    name, a = owned(pair)
+    history(pair.a, name, 1)
+    a.unlock(1)
+    directory = os.path.join(pair.store, ".migfs", "history")
+    os.rename(directory, directory + ".away")
+    with open(directory, "wb"):
+        pass
+    b = pair.b.vmm(name)
+    start = new_log(pair.b)
+    b.lock(1)
+    expect_state(pair, b, 1, "owner")
+    testbed.wait_until(lambda: "lacks generation 2" in new_log(pair.b, start), what="a word of it")
+
+
 # Beside an owner ------------------------------------------------------------------------------
 
 def status(host, name):

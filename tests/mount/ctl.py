@@ -13,6 +13,7 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 import testbed  # noqa: E402
@@ -38,6 +39,8 @@ def ioc(number, size):
 ACQUIRE, RELEASE = ioc(1, HANDOFF_SIZE), ioc(2, HANDOFF_SIZE)
 STATUS, EVENTS = ioc(3, FILES_SIZE), ioc(4, FILES_SIZE)
 FORGET = ioc(5, HANDOFF_SIZE)
+HISTORY_SIZE = 16 + 64 * 176
+HISTORY = ioc(6, HISTORY_SIZE)
 
 
 def call(fd, command, argument):
@@ -57,6 +60,10 @@ def handoff_argument(version=1, flags=0, reserved=0):
 def files_argument(version=1, flags=0, ino=0, cursor=0, count=0, used=0, reserved=0):
     return struct.pack(FILES, version, flags, ino, cursor, count, used,
                        reserved).ljust(FILES_SIZE, b"\0")
+
+
+def history_argument(version=1, count=0):
+    return struct.pack("=IIII", version, 0, count, 0).ljust(HISTORY_SIZE, b"\0")
 
 
 def files_unpack(answer):
@@ -236,7 +243,52 @@ def forget_makes_the_record_of_what_is_there(hosts):
     fd_c = hosts.open(path_c)
     hosts.ctl("forget", os.path.dirname(path_c))
     check(write_error(fd_c) == 0 and hosts.state(path_c) == "plain", "a file without a record")
-    check(len(os.listdir(os.path.join(hosts.store, ".migfs"))) == 1, "one was made for it")
+    record = os.path.join(hosts.store, f".migfs/{os.stat(path_c).st_ino:x}")
+    check(not os.path.exists(record), "one was made for it")
+
+
+def history_tells_the_last_hand_overs(hosts):
+    path_a, path_b = hosts.image(uid=testbed.USER_UID)
+    fds = [hosts.open(path) for path in (path_a, path_b)]
+    check("No hand-over is known" in hosts.ctl("history", path_a).stdout, "some of a new file")
+    started = time.time()
+    for generation in range(1, 71):
+        path = (path_a, path_b)[generation % 2]
+        hosts.ctl("acquire", path)
+        os.pwrite(fds[generation % 2], b"x" * 4096, 8192 * generation)
+        hosts.ctl("release", path)
+    handovers = []
+
+    def all_are_written():
+        document = json.loads(hosts.ctl("history", "--json", path_a).stdout)
+        check(document["version"] == 1 and len(document["files"]) == 1, f"{document}")
+        check(document["files"][0]["path"] == path_a, f"{document['files'][0]['path']}")
+        handovers[:] = document["files"][0]["handovers"]
+        return handovers and handovers[0]["generation"] == 70
+
+    testbed.wait_until(all_are_written, what="the last entry")
+    kinds = {"generation": int, "time": float, "from": str, "to": str, "release_ms": float,
+             "acquire_ms": float, "bytes_flushed": int, "verified": str}
+    check([entry["generation"] for entry in handovers] == list(range(70, 6, -1)), "not the last 64")
+    for entry in handovers:
+        check({key: type(value) for key, value in entry.items()} == kinds, f"schema: {entry}")
+        check(entry["from"] == entry["to"] == os.uname().nodename, f"hosts: {entry}")
+        check(started <= entry["time"] <= time.time(), f"time: {entry}")
+        check(entry["verified"] == "yes" and entry["release_ms"] > 0 and entry["acquire_ms"] > 0,
+              f"{entry}")
+    table = hosts.ctl("history", path_b).stdout.splitlines()
+    check(len(table) == 65 and table[1].split()[0] == "70" and table[1].endswith("yes"), table[:2])
+    check(os.stat(os.path.join(hosts.store, ".migfs/history",
+                               f"{os.stat(path_a).st_ino:x}")).st_size == 16384, "it grows")
+
+    reader = hosts.open(path_a, os.O_RDONLY)
+    check(call(reader, HISTORY, history_argument())[0] == 0, "root may not read it")
+    hosts.ctl("history", path_a, as_user=True)
+    os.chown(os.path.join(hosts.store, "image"), 0, 0)
+    os.stat(path_a)
+    refused = hosts.ctl("history", path_a, as_user=True, expect=FAILED)
+    check("Permission denied" in refused.stderr, refused.stderr)
+    hosts.ctl("history", hosts.a.path, expect=FAILED)
 
 
 def a_directory_is_all_open_files_below(hosts):
@@ -301,6 +353,10 @@ def wrong_arguments_change_nothing(hosts):
         ("not writable", read_only, ACQUIRE, handoff, errno.EBADF),
         ("not writable", read_only, RELEASE, handoff, errno.EBADF),
         ("not writable", read_only, FORGET, handoff, errno.EBADF),
+        ("a directory", directory, HISTORY, history_argument(), errno.EISDIR),
+        ("version 2", fd, HISTORY, history_argument(version=2), errno.EINVAL),
+        ("a count", fd, HISTORY, history_argument(count=1), errno.EINVAL),
+        ("a size", fd, ioc(6, 16), bytes(16), errno.EINVAL),
         ("version 2", fd, FORGET, handoff_argument(version=2), errno.EINVAL),
     ]
     before = hosts.file(path)
@@ -463,11 +519,11 @@ def other_filesystems_are_told_apart(hosts):
     plain = os.path.join(hosts.store, "file")
     with open(plain, "wb"):
         pass
-    for command in ("status", "watch", "acquire", "release", "forget"):
+    for command in ("status", "watch", "acquire", "release", "forget", "history"):
         said = hosts.ctl(command, plain, expect=NOT_MIGFS).stderr
         check("not on a migfs" in said and plain in said, said)
     ctofs = hosts.bed.mount_ctofs(hosts.store)
-    for command in ("status", "watch", "acquire", "release", "forget"):
+    for command in ("status", "watch", "acquire", "release", "forget", "history"):
         hosts.ctl(command, os.path.join(ctofs.path, "file"), expect=NOT_MIGFS)
         hosts.ctl(command, ctofs.path, expect=NOT_MIGFS)
     ctofs.umount()
@@ -526,6 +582,7 @@ CASES = [
     an_acquire_ends_with_the_last_other_handle,
     a_file_never_acquired_can_be_released,
     forget_makes_the_record_of_what_is_there,
+    history_tells_the_last_hand_overs,
     a_directory_is_all_open_files_below,
     locks_are_shown_to_root_and_the_owner,
     wrong_arguments_change_nothing,

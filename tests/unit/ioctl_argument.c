@@ -246,6 +246,30 @@ static void test_a_wrong_argument_is_refused(void **state)
     assert_int_equal(parse_handoff(MIGFS_IOC_RELEASE, NULL, 0), -EINVAL);
 }
 
+static void test_a_history_is_asked_for_with_nothing_but_its_version(void **state)
+{
+    static struct migfs_history history = {.version = MIGFS_IOC_VERSION};
+    static const struct migfs_history bad[] = {
+        {.version = MIGFS_IOC_VERSION + 1},
+        {.version = MIGFS_IOC_VERSION, .flags = 1},
+        {.version = MIGFS_IOC_VERSION, .count = 1},
+        {.version = MIGFS_IOC_VERSION, .reserved = 1},
+    };
+    const size_t size = sizeof(history);
+    struct ioctl_argument argument;
+
+    (void)state;
+    assert_int_equal(ioctl_argument_parse(MIGFS_IOC_HISTORY, &history, size, size, &argument), 0);
+    assert_int_equal(argument.call, IOCTL_HISTORY);
+    assert_int_equal(ioctl_argument_parse(MIGFS_IOC_HISTORY, &history, size - 1, size, &argument),
+                     -EINVAL);
+    assert_int_equal(ioctl_argument_parse(MIGFS_IOC_HISTORY, &history, size, size - 1, &argument),
+                     -EINVAL);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_int_equal(ioctl_argument_parse(MIGFS_IOC_HISTORY, &bad[i], size, size, &argument),
+                         -EINVAL);
+}
+
 static void test_a_call_of_others_is_not_ours(void **state)
 {
     const struct migfs_files files = {.version = MIGFS_IOC_VERSION};
@@ -268,6 +292,7 @@ int main(void)
         cmocka_unit_test(test_more_locks_than_a_buffer_holds_are_cut_and_say_so),
         cmocka_unit_test(test_a_right_argument_is_taken),
         cmocka_unit_test(test_a_wrong_argument_is_refused),
+        cmocka_unit_test(test_a_history_is_asked_for_with_nothing_but_its_version),
         cmocka_unit_test(test_a_call_of_others_is_not_ours),
     };
 
