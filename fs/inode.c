@@ -526,6 +526,33 @@ int inode_stat(struct inode_table *table, struct inode *inode, int fd, bool forc
     return 0;
 }
 
+static int root_mount_fd(struct inode_table *table)
+{
+    pthread_mutex_lock(&table->lock);
+    const int fd = mount_fd_of(table, table->root_dev);
+    pthread_mutex_unlock(&table->lock);
+    return fd;
+}
+
+bool inode_handles_last(struct inode_table *table)
+{
+    return root_mount_fd(table) >= 0;
+}
+
+int inode_handle_exists(struct inode_table *table, int type, const uint8_t *bytes, size_t length)
+{
+    struct inode_identity identity = {.handle_type = type, .handle_bytes = (unsigned)length};
+    const int mount_fd = root_mount_fd(table);
+    int fd;
+
+    if (mount_fd < 0 || length > sizeof(identity.handle))
+        return -EOPNOTSUPP;
+    memcpy(identity.handle, bytes, length);
+    fd = identity_open(mount_fd, &identity);
+    close_if_open(fd);
+    return fd < 0 ? fd : 0;
+}
+
 bool inode_asks_server(struct inode *inode)
 {
     pthread_mutex_lock(&inode->mutex);

@@ -138,6 +138,13 @@ void inode_unpin(struct inode_table *table, struct inode *inode);
 int inode_stat(struct inode_table *table, struct inode *inode, int fd, bool forced,
                struct stat *attributes);
 
+/*
+ * Of the filesystem of SOURCE: whether its file handles last, and whether one leads to a file. 0,
+ * or a negative errno; -ESTALE also for any trouble that the store had with it.
+ */
+bool inode_handles_last(struct inode_table *table);
+int inode_handle_exists(struct inode_table *table, int type, const uint8_t *bytes, size_t length);
+
 /* Whether reads and attributes are the server's to give: by the state, or since pages stayed below.
  */
 bool inode_asks_server(struct inode *inode);

@@ -112,8 +112,8 @@ static void record_handle_free(struct record_handle *record)
     free(record);
 }
 
-/* Opens the record of the inode; O_CREAT in `flags` makes it. */
-static int record_handle_open(struct context *context, struct inode *inode, int flags,
+/* Opens the record of an inode number; O_CREAT in `flags` makes it. */
+static int record_handle_open(struct context *context, ino_t ino, int flags,
                               struct record_handle **result)
 {
     const struct record_directory *directory = context->records;
@@ -123,10 +123,10 @@ static int record_handle_open(struct context *context, struct inode *inode, int 
     if (!record)
         return -ENOMEM;
     record->is_direct = true;
-    fd = record_directory_open_file(directory, inode->identity.ino, flags | O_DIRECT);
+    fd = record_directory_open_file(directory, ino, flags | O_DIRECT);
     if (fd == -EINVAL) { /* a store without O_DIRECT */
         record->is_direct = false;
-        fd = record_directory_open_file(directory, inode->identity.ino, flags);
+        fd = record_directory_open_file(directory, ino, flags);
     }
     if (fd < 0) {
         free(record);
@@ -165,7 +165,7 @@ static int record_handle_of(struct context *context, struct inode *inode, int fl
     pthread_mutex_unlock(&inode->mutex);
     if (*result)
         return 0;
-    error = record_handle_open(context, inode, flags, &opened);
+    error = record_handle_open(context, inode->identity.ino, flags, &opened);
     if (error != 0)
         return error;
     opened->references = 1; /* the caller's */
@@ -300,6 +300,39 @@ int record_file_read(struct context *context, struct inode *inode, struct record
         record_handle_put(inode, handle);
     }
     return required ? error : 0;
+}
+
+static int read_any(const struct record_handle *handle, ino_t ino, struct record_seen *seen,
+                    struct stat *attributes)
+{
+    const struct record_identity identity = {.ino = ino};
+    uint8_t *bytes = aligned_alloc(RECORD_ALIGNMENT, READ_BYTES);
+    ssize_t size;
+    unsigned slot;
+
+    if (!bytes)
+        return -ENOMEM;
+    size = read_fresh(handle, bytes);
+    if (size >= 0)
+        seen->is_valid =
+            record_decode(bytes, (size_t)size, &identity, &seen->record, &slot) == RECORD_VALID;
+    free(bytes);
+    if (size < 0)
+        return (int)size;
+    return fstat(handle->fd, attributes) == 0 ? 0 : -errno;
+}
+
+int record_file_read_any(struct context *context, ino_t ino, struct record_seen *seen,
+                         struct stat *attributes)
+{
+    struct record_handle *handle;
+    int error = record_handle_open(context, ino, 0, &handle);
+
+    if (error != 0)
+        return error;
+    error = read_any(handle, ino, seen, attributes);
+    record_handle_free(handle);
+    return error;
 }
 
 static int64_t nanoseconds(const struct timespec *time)

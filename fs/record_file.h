@@ -33,6 +33,13 @@ struct record_seen {
  */
 int record_file_read(struct context *context, struct inode *inode, struct record_seen *seen);
 
+/*
+ * Reads the record of an inode number, whichever file of it that is for, and the attributes of the
+ * record's own file; tells nobody. 0 or a negative errno.
+ */
+int record_file_read_any(struct context *context, ino_t ino, struct record_seen *seen,
+                         struct stat *attributes);
+
 /* As a record names it. */
 struct record_identity record_identity_of(const struct inode *inode);
 
