@@ -23,7 +23,7 @@
 #define TEST_PART 0.8
 /* What is stale is read again after this, and until this part of the deadline. */
 #define VERIFY_AGAIN_MS 20
-#define VERIFY_PART 0.9
+#define VERIFY_PART 0.85
 /* Where pages stay below, somebody may just have had them in use. */
 #define DROP_TRIES 3
 /* A drain without a deadline gives up after this. */

@@ -11,6 +11,7 @@ import testbed
 
 theme = Theme("verify")
 OFF = "record=off,deadline=1000"
+PATIENT = "deadline=2000"  # part of it remains for the answer
 STRICT = "fence=strict,deadline=1000"
 K = 1024
 BEFORE_201 = (100, 101, 103)
@@ -53,7 +54,7 @@ def stale_at_b(pair):
     return name, a, b
 
 
-@theme.scenario(OFF, fresh=True)
+@theme.scenario(OFF, options=PATIENT, fresh=True)
 def nobody_starts_on_data_known_to_be_stale(pair):
     name, a, b = stale_at_b(pair)
     start = new_log(pair.b)
@@ -86,7 +87,7 @@ def what_becomes_fresh_in_time_is_waited_for(pair):
     expect_same(b.read(1, 16 * K, 4 * K), runs("A", 4 * K), "B reads")
 
 
-@theme.scenario(OFF, fresh=True)
+@theme.scenario(OFF, options=PATIENT, fresh=True)
 def an_owner_that_only_reads_is_told_too(pair):
     _, _, b = stale_at_b(pair)
     b.lock(1, 100)
@@ -212,7 +213,7 @@ def a_record_of_an_older_version_tells_of_a_writer(pair):
 
 # Forgetting -----------------------------------------------------------------------------------
 
-@theme.scenario(fresh=True)
+@theme.scenario(options=PATIENT, fresh=True)
 def forget_accepts_what_is_stale(pair):
     name, _, b = stale_at_b(pair)
     testbed.check(acquire_error(b) == errno.EIO, "not stale")

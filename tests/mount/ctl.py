@@ -291,6 +291,44 @@ def history_tells_the_last_hand_overs(hosts):
     hosts.ctl("history", hosts.a.path, expect=FAILED)
 
 
+def what_passes_by_the_daemon_is_not_digested(hosts):
+    """io=passthrough: the record has no digests, neither of its owner nor of the one before."""
+    path_a, _ = hosts.image()
+    fd = hosts.open(path_a)
+    hosts.ctl("acquire", path_a)
+    os.pwrite(fd, b"a" * 4096, 0)
+    hosts.ctl("release", path_a)
+    check(record_digests(hosts, path_a) == 1, "the daemon makes none")
+
+    mounted = hosts.bed.directory()
+    passed = hosts.bed.run([binary("migfs"), hosts.store, mounted, "-o",
+                            f"io=passthrough,deadline={DEADLINE_MS}"], expect=None)
+    if passed.returncode != 0:
+        print(f"  (not over io=passthrough: {passed.stderr.strip()})")
+        return
+    path = os.path.join(mounted, "image")
+    fd = os.open(path, os.O_RDWR)
+    hosts.ctl("acquire", path)
+    check(hosts.file(path)["last_handoff"]["verified"] == "yes", "not verified")
+    os.pwrite(fd, b"b" * 4096, 0)
+    check(hosts.file(path)["foreign_writes"] == 0, "what it wrote itself is taken for another's")
+    hosts.ctl("release", path)
+    check(record_digests(hosts, path_a) == 0, "digests of what it has not seen")
+    os.close(fd)
+    hosts.ctl("acquire", path_a)
+    file = hosts.file(path_a)
+    check((file["foreign_writes"], file["last_handoff"]["verified"]) == (0, "no"), f"{file}")
+    hosts.bed.run(["umount", mounted])
+
+
+def record_digests(hosts, path):
+    """How many the record has that counts."""
+    with open(os.path.join(hosts.store, f".migfs/{os.stat(path).st_ino:x}"), "rb") as file:
+        slots = [file.read(4096), file.read(4096)]
+    newest = max(slots, key=lambda slot: struct.unpack_from("<QQ", slot, 32)[::-1])
+    return struct.unpack_from("<I", newest, 208)[0]
+
+
 def a_directory_is_all_open_files_below(hosts):
     inside = [hosts.image(f"vm/{name}")[0] for name in ("one", "deep/two")]
     outside = hosts.image("other")[0]
@@ -583,6 +621,7 @@ CASES = [
     a_file_never_acquired_can_be_released,
     forget_makes_the_record_of_what_is_there,
     history_tells_the_last_hand_overs,
+    what_passes_by_the_daemon_is_not_digested,
     a_directory_is_all_open_files_below,
     locks_are_shown_to_root_and_the_owner,
     wrong_arguments_change_nothing,
