@@ -4,6 +4,7 @@
 #include "backing.h"
 #include "log.h"
 #include "pool.h"
+#include "read_back.h"
 #include "status.h"
 
 #include <errno.h>
@@ -15,6 +16,7 @@ void verify_deinit(struct verify *verify)
 {
     free(verify->seen);
     free(verify->extents);
+    free(verify->results);
     *verify = (struct verify){.seen = NULL};
 }
 
@@ -64,22 +66,23 @@ static void say_written(struct context *context, struct inode *inode, const stru
     free(path);
 }
 
-static void say_stale(struct context *context, struct inode *inode, const struct record *record,
-                      const struct digest_extent *extent)
+static void say_stale(struct context *context, const struct handle *handle,
+                      const struct record *record, const struct digest_extent *extent)
 {
+    struct inode *inode = handle->inode;
     char *path = path_of(context, inode);
 
     pthread_mutex_lock(&inode->mutex);
     inode->stale_acquires++;
-    const uint64_t generation = inode->owner.generation;
     pthread_mutex_unlock(&inode->mutex);
-    log_error("%s: stale: the %u bytes at offset %ju are not what host %s wrote before it handed "
-              "the file over (generation %ju), and by length and times nobody wrote it since; not "
-              "acquired by host %s (it last saw generation %ju); `migfsctl forget %s` accepts what "
-              "is there",
-              path ? path : "a file", extent->length, (uintmax_t)extent->offset, record->host.name,
-              (uintmax_t)record->generation, context->host.name, (uintmax_t)generation,
-              path ? path : "PATH");
+    log_error(
+        "%s: stale: the %u bytes at offset %ju are not what host %s wrote before it handed "
+        "the file over (generation %ju), and by length and times nobody wrote it since; not "
+        "acquired by host %s (opened there at generation %ju); `migfsctl forget %s` accepts what "
+        "is there",
+        path ? path : "a file", extent->length, (uintmax_t)extent->offset, record->host.name,
+        (uintmax_t)record->generation, context->host.name, (uintmax_t)handle->open_generation,
+        path ? path : "PATH");
     free(path);
 }
 
@@ -105,11 +108,10 @@ static void say_changed(struct context *context, struct inode *inode,
     free(path);
 }
 
-static void say_unread(struct inode *inode, const struct verify *verify, int error)
+static void say_unread(struct inode *inode, const struct verify *verify, size_t unread, int error)
 {
     log_warning("inode %ju: %zu of %zu extents could not be verified: %s",
-                (uintmax_t)inode->identity.ino, verify->count - verify->next, verify->count,
-                strerror(error));
+                (uintmax_t)inode->identity.ino, unread, verify->count, strerror(-error));
 }
 
 /* ---- comparing ---- */
@@ -125,19 +127,6 @@ static int written(struct context *context, struct inode *inode, struct verify *
     return context->options.fence == FENCE_STRICT ? -EIO : 0;
 }
 
-/* 0: as it was written, 1: not; or a negative errno of the read. */
-static int extent_differs(struct handle *handle, const struct digest_extent *extent)
-{
-    uint8_t digest[DIGEST_BYTES];
-    const char *bytes;
-    const ssize_t count = backing_read_fresh(handle, extent->length, (off_t)extent->offset, &bytes);
-
-    if (count < 0)
-        return (int)count;
-    digest_of(bytes, (size_t)count, digest);
-    return (size_t)count != extent->length || memcmp(digest, extent->digest, DIGEST_BYTES) != 0;
-}
-
 /* Whether it is in the ring still: nothing that was written through this mount touched it. */
 static bool extent_counts(struct inode *inode, const struct digest_extent *extent)
 {
@@ -151,9 +140,10 @@ static bool extent_counts(struct inode *inode, const struct digest_extent *exten
  * One extent reads back different. A new ctime says that somebody wrote it, whatever became of its
  * mtime; else it is stale.
  */
-static int differs(struct context *context, struct inode *inode, struct verify *verify,
-                   int64_t until_ns)
+static int differs(struct context *context, const struct handle *handle, struct verify *verify,
+                   const struct digest_extent *extent, int64_t until_ns)
 {
+    struct inode *inode = handle->inode;
     struct trace now;
     const int error = record_file_trace(context, inode, &now);
 
@@ -164,41 +154,47 @@ static int differs(struct context *context, struct inode *inode, struct verify *
     verify->verdict = VERIFY_STALE;
     if (pool_now_ns() < until_ns)
         return -EAGAIN;
-    say_stale(context, inode, &verify->seen->record, &verify->extents[verify->next]);
+    say_stale(context, handle, &verify->seen->record, extent);
     return -EIO;
 }
 
-/* One after another: on a store near by they take less than threads that read side by side cost. */
 static int compare_extents(struct context *context, struct handle *handle, struct verify *verify,
                            int64_t until_ns)
 {
     struct inode *inode = handle->inode;
+    size_t unread = 0;
+    int error = 0;
 
-    for (; verify->next < verify->count; verify->next++) {
-        const struct digest_extent *extent = &verify->extents[verify->next];
-        const bool is_late = pool_now_ns() >= until_ns && verify->verdict != VERIFY_STALE;
-        const int result = is_late ? -ETIMEDOUT : extent_differs(handle, extent);
+    read_back(handle, verify->extents, verify->count, verify->results, until_ns);
+    for (size_t i = 0; i < verify->count; i++) {
+        const struct digest_extent *extent = &verify->extents[i];
 
-        if (result < 0) {
-            say_unread(inode, verify, -result);
-            verify->verdict = VERIFY_PARTLY;
-            return 0;
+        if (verify->results[i] == READ_BACK_DIFFERS && extent_counts(inode, extent))
+            return differs(context, handle, verify, extent, until_ns);
+        if (verify->results[i] < 0) {
+            error = error != 0 ? error : verify->results[i];
+            unread++;
         }
-        if (result > 0 && extent_counts(inode, extent))
-            return differs(context, inode, verify, until_ns);
     }
-    verify->verdict = verify->count > 0 ? VERIFY_WHOLE : VERIFY_UNKNOWN;
+    if (unread > 0)
+        say_unread(inode, verify, unread, error);
+    verify->verdict = unread > 0          ? VERIFY_PARTLY
+                      : verify->count > 0 ? VERIFY_WHOLE
+                                          : VERIFY_UNKNOWN;
     return 0;
 }
 
 static int take_extents(struct inode *inode, struct verify *verify)
 {
     verify->extents = calloc(DIGEST_EXTENTS, sizeof(*verify->extents));
-    if (!verify->extents)
+    verify->results = calloc(DIGEST_EXTENTS, sizeof(*verify->results));
+    if (!verify->extents || !verify->results)
         return -ENOMEM;
     pthread_mutex_lock(&inode->mutex);
     verify->count = digest_ring_copy(&inode->digests, verify->extents);
     pthread_mutex_unlock(&inode->mutex);
+    for (size_t i = 0; i < verify->count; i++)
+        verify->results[i] = READ_BACK_NOT_YET;
     return 0;
 }
 
@@ -258,18 +254,25 @@ int verify_look(struct context *context, struct inode *inode, struct trace *now)
 #define LOOK_EXTENTS 8
 
 /* An extent that went while it was read was written again here. */
-static void look_at_extent(struct context *context, struct handle *handle,
-                           const struct digest_extent *extent)
+static void look_at_extents(struct context *context, struct handle *handle,
+                            const struct digest_extent *extents, size_t count)
 {
+    const int64_t forever = INT64_MAX;
     struct inode *inode = handle->inode;
+    int results[LOOK_EXTENTS];
 
-    if (extent_differs(handle, extent) <= 0)
-        return;
-    pthread_mutex_lock(&inode->mutex);
-    const bool is_ours = !digest_ring_remove(&inode->digests, extent);
-    pthread_mutex_unlock(&inode->mutex);
-    if (!is_ours)
-        say_changed(context, inode, extent);
+    for (size_t i = 0; i < count; i++)
+        results[i] = READ_BACK_NOT_YET;
+    read_back(handle, extents, count, results, forever);
+    for (size_t i = 0; i < count; i++) {
+        if (results[i] != READ_BACK_DIFFERS)
+            continue;
+        pthread_mutex_lock(&inode->mutex);
+        const bool counts = digest_ring_remove(&inode->digests, &extents[i]);
+        pthread_mutex_unlock(&inode->mutex);
+        if (counts)
+            say_changed(context, inode, &extents[i]);
+    }
 }
 
 void verify_owned(struct context *context, struct handle *handle)
@@ -284,8 +287,7 @@ void verify_owned(struct context *context, struct handle *handle)
     if (extents)
         count = digest_ring_copy_all(&inode->digests, extents);
     pthread_mutex_unlock(&inode->mutex);
-    for (size_t i = 0; i < count && i < LOOK_EXTENTS; i++)
-        look_at_extent(context, handle, &extents[i]);
+    look_at_extents(context, handle, extents, count < LOOK_EXTENTS ? count : LOOK_EXTENTS);
     backing_end_fresh(inode);
     free(extents);
 }

@@ -23,7 +23,8 @@ enum verify_verdict {
 struct verify {
     struct record_seen *seen; /* the record as read; owned */
     struct digest_extent *extents;
-    size_t count, next; /* the first `next` of them are as they must be */
+    int *results; /* of each, as read_back has it; owned, as they are */
+    size_t count;
     bool begun;
     enum verify_verdict verdict;
 };

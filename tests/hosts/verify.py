@@ -94,6 +94,27 @@ def an_owner_that_only_reads_is_told_too(pair):
     expect(b.error("lock 1 r 201 1") != 0, "B owns, for reading, what is stale")
 
 
+@theme.scenario(OFF, options=PATIENT, fresh=True)
+def one_stale_extent_among_many_is_found(pair):
+    name = pair.image(length=4 << 20)
+    a, b = pair.a.vmm(name), pair.b.vmm(name)
+    b.read(1, 0, 4 * K)
+    a.lock(1)
+    for number in range(90):
+        a.write(1, (2 << 20) + 8 * K * number, 4 * K, "A")
+    a.ask("fsync 1")
+    pair.b.control("stale")
+    a.write(1, (2 << 20) + 8 * K * 40, 4 * K, "B")
+    a.unlock(1)
+    testbed.check(pair.twin or len(pair.digests(name)) == 90, "not all are in the record")
+    start = new_log(pair.b)
+    error = acquire_error(b)
+    if error == 0:
+        expect_same(b.read(1, (2 << 20) + 8 * K * 40, 4 * K), runs("B", 4 * K), "B reads")
+    testbed.check(error == errno.EIO, f"{os.strerror(error)}, not EIO")
+    testbed.check(f"offset {(2 << 20) + 8 * K * 40} " in new_log(pair.b, start), "another offset")
+
+
 @theme.scenario(fresh=True)
 def what_cannot_be_read_is_not_known_to_be_stale(pair):
     name, _, b = handed_over(pair)
