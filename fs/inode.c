@@ -543,14 +543,19 @@ int inode_handle_exists(struct inode_table *table, int type, const uint8_t *byte
 {
     struct inode_identity identity = {.handle_type = type, .handle_bytes = (unsigned)length};
     const int mount_fd = root_mount_fd(table);
+    struct statx seen;
     int fd;
 
     if (mount_fd < 0 || length > sizeof(identity.handle))
         return -EOPNOTSUPP;
     memcpy(identity.handle, bytes, length);
     fd = identity_open(mount_fd, &identity);
+    if (fd < 0)
+        return fd;
+    /* An NFS client opens what it remembers; the server is asked for its attributes alone. */
+    const int error = statx_errno(fd, AT_STATX_FORCE_SYNC, &seen);
     close_if_open(fd);
-    return fd < 0 ? fd : 0;
+    return error;
 }
 
 bool inode_asks_server(struct inode *inode)
