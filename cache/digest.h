@@ -19,9 +19,9 @@
 
 /*
  * Of a longer write its beginning is kept: what all of them come to is what an acquire reads back
- * before it answers, 14 MiB at most.
+ * before it answers, 7 MiB at most.
  */
-#define DIGEST_MOST_BYTES ((size_t)128 * 1024)
+#define DIGEST_MOST_BYTES ((size_t)64 * 1024)
 
 /* The last extents, and besides the last of those that begin in the first MiB: image metadata. */
 #define DIGEST_RECENT 96

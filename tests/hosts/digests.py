@@ -7,7 +7,7 @@ import testbed
 
 theme = Theme("digests")
 K = 1024
-MOST = 128 * K
+MOST = 64 * K
 
 
 def owned(pair):
