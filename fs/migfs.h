@@ -60,7 +60,8 @@
  *     ENOENT     ACQUIRE: nobody but the caller has the file open
  *     ETIMEDOUT  not done by the deadline: another host still writes, or the store is stuck
  *     EAGAIN     ACQUIRE: somebody holds a lock that stands in the way
- *     EIO        the store failed, or the file is fenced: its locks were lost
+ *     EIO        the store failed, or the file is fenced: its locks were lost; ACQUIRE: or it is
+ *                stale, or with fence=strict somebody wrote it who never acquired it (the log says)
  *     EOPNOTSUPP the mount keeps no coherence (coherence=off), or for FORGET no records
  *     others     as the store said: EACCES, ENOSPC, ESTALE
  */

@@ -5,7 +5,7 @@ import errno
 import json
 import os
 
-from pair import IMAGE_BYTES, runs
+from pair import Host, IMAGE_BYTES, Stack, runs
 from scenario import QUICK, Theme, expect, expect_same, expect_state
 import testbed
 
@@ -347,6 +347,35 @@ def a_history_that_cannot_be_written_holds_nobody_up(pair):
     b.lock(1)
     expect_state(pair, b, 1, "owner")
     testbed.wait_until(lambda: "lacks generation 2" in new_log(pair.b, start), what="a word of it")
+
+
+# Hosts that keep no record of ours ------------------------------------------------------------
+
+@theme.scenario(fresh=True)
+def a_host_that_keeps_no_record_hands_over_too(pair):
+    """As one does whose version takes the record for one of the future: it leaves it alone."""
+    name, a, _ = handed_over(pair)
+    other = Host(pair.bed, "C", pair.store, Stack(options=OFF))
+    c = other.vmm(name)
+    c.lock(1)
+    expect_same(c.read(1, 16 * K, 4 * K), runs("a", 4 * K), "C reads")
+    c.write(1, 16 * K, 4 * K, "C")
+    c.unlock(1)
+    a.lock(1)
+    expect_same(a.read(1, 16 * K, 4 * K), runs("C", 4 * K), "A reads")
+    testbed.check(status(pair.a, name)["foreign_writes"] == 1, "not noticed")
+    other.umount()
+
+
+@theme.scenario(options=STRICT)
+def the_ioctl_says_why_and_what_accepts_it(pair):
+    name, _, b = handed_over(pair)
+    write_below(pair, name)
+    said = pair.b.ctl("acquire", pair.b.path(name), expect=1).stderr
+    testbed.check("migfsctl forget" in said, said)
+    pair.b.ctl("forget", pair.b.path(name))
+    pair.b.ctl("acquire", pair.b.path(name))
+    expect_state(pair, b, 1, "owner")
 
 
 # Beside an owner ------------------------------------------------------------------------------
