@@ -11,8 +11,8 @@
 #include "inode.h"
 
 /*
- * Adds an entry, soon: on the pool, and not in the file's own turn, where its next lock would wait
- * for it. What fails is said in the log.
+ * Adds an entry, soon: on the pool, when the answer is out, and not in the file's own turn, where
+ * its next lock would wait for it. What fails is said in the log.
  */
 void history_file_add(struct context *context, const struct history_entry *entry);
 

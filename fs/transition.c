@@ -628,10 +628,9 @@ static void go_on(struct context *context, struct transition *transition, enum h
     report(context, transition);
 
     struct history_entry entry;
-    const bool is_handed_over = history_entry_of(context, transition, &entry);
-    finish(context, transition, transition->handoff.answer);
-    if (is_handed_over)
+    if (history_entry_of(context, transition, &entry))
         history_file_add(context, &entry);
+    finish(context, transition, transition->handoff.answer);
 }
 
 static void end_wait(struct context *context, struct transition *transition)
