@@ -16,7 +16,7 @@ static const enum handoff_step orders[][MOST_STEPS] = {
             HANDOFF_STEP_DROP,         /* 3 */
             HANDOFF_STEP_READ_RECORD,  /* 4 */
             HANDOFF_STEP_INVALIDATE,   /* 5 */
-                                       /* 6 VERIFY: digests in the record, compared here */
+            HANDOFF_STEP_VERIFY,       /* 6 */
             HANDOFF_STEP_WRITE_RECORD, /* 7 */
             HANDOFF_STEP_ANSWER,
             HANDOFF_DONE,
@@ -40,6 +40,19 @@ static const enum handoff_step orders[][MOST_STEPS] = {
     [HANDOFF_QUIET_LOCK] =
         {
             HANDOFF_STEP_LOCK,
+            HANDOFF_STEP_ANSWER,
+            HANDOFF_DONE,
+        },
+    /* As an acquire by which nobody becomes owner, and that is not to verify. */
+    [HANDOFF_FORGET] =
+        {
+            HANDOFF_STEP_LOCK,
+            HANDOFF_STEP_TEST,
+            HANDOFF_STEP_DROP,
+            HANDOFF_STEP_READ_RECORD,
+            HANDOFF_STEP_INVALIDATE,
+            HANDOFF_STEP_WRITE_RECORD,
+            HANDOFF_STEP_UNLOCK,
             HANDOFF_STEP_ANSWER,
             HANDOFF_DONE,
         },
@@ -101,7 +114,7 @@ static const enum handoff_step release_undo[] = {
 
 static bool takes_locks(enum handoff_kind kind)
 {
-    return kind <= HANDOFF_QUIET_LOCK;
+    return kind <= HANDOFF_FORGET;
 }
 
 /* Nothing may be cached while one of these is under way. */
@@ -162,6 +175,8 @@ static bool applies(const struct handoff *handoff, enum handoff_step step)
         return plan->tests;
     case HANDOFF_STEP_READ_RECORD:
         return plan->keeps_record;
+    case HANDOFF_STEP_VERIFY: /* what another host writes is not to be as anybody left it */
+        return plan->keeps_record && !handoff->contested;
     case HANDOFF_STEP_WRITE_RECORD:
         return plan->keeps_record && plan->writes && !handoff->contested;
     case HANDOFF_STEP_ANSWER:
@@ -174,7 +189,7 @@ static bool applies(const struct handoff *handoff, enum handoff_step step)
 /* An acquire owns, a release hands over; either one taken back does the opposite. */
 static void enter_record(struct handoff *handoff, const struct owner *owner)
 {
-    const bool taking = takes_locks(handoff->plan.kind);
+    const bool taking = takes_locks(handoff->plan.kind) && handoff->plan.kind != HANDOFF_FORGET;
 
     handoff->record_state = taking != handoff->undoing ? RECORD_OWNED : RECORD_RELEASED;
     if (!handoff->undoing)
@@ -320,16 +335,22 @@ static enum handoff_step undo(struct handoff *handoff, struct owner *owner, int 
 static enum handoff_step taking_failed(struct handoff *handoff, struct owner *owner, int error)
 {
     const bool expired = error == -ETIMEDOUT;
+    const bool forgets = handoff->plan.kind == HANDOFF_FORGET;
     const bool wrote_record = handoff->step == HANDOFF_STEP_WRITE_RECORD;
     const bool of_record = wrote_record || handoff->step == HANDOFF_STEP_READ_RECORD;
+    const bool needs_record = handoff->plan.record_is_required || forgets;
 
     if (handoff->step == HANDOFF_STEP_LOCK && !expired) {
         handoff->answer = error; /* nothing was taken */
         return jump(handoff, owner, HANDOFF_STEP_ANSWER);
     }
-    if (of_record && !expired && !handoff->plan.record_is_required)
+    if (of_record && !expired && !needs_record)
         return next(handoff, owner); /* said by who did it: an image is never blocked by it */
-    return undo(handoff, owner, error, wrote_record);
+    if (handoff->step == HANDOFF_STEP_UNLOCK) { /* a FORGET's: nobody keeps them */
+        handoff->answer = error;
+        return next(handoff, owner);
+    }
+    return undo(handoff, owner, error, wrote_record && !forgets);
 }
 
 /* Giving: with a caller to tell, the bytes stay; without one they go, and the record stays. */
@@ -422,6 +443,7 @@ const char *handoff_step_name(enum handoff_step step)
         [HANDOFF_STEP_DROP] = "DROP",
         [HANDOFF_STEP_READ_RECORD] = "READ_RECORD",
         [HANDOFF_STEP_INVALIDATE] = "INVALIDATE",
+        [HANDOFF_STEP_VERIFY] = "VERIFY",
         [HANDOFF_STEP_WRITE_RECORD] = "WRITE_RECORD",
         [HANDOFF_STEP_FLUSH] = "FLUSH",
         [HANDOFF_STEP_DRAIN] = "DRAIN",
@@ -436,15 +458,11 @@ const char *handoff_step_name(enum handoff_step step)
 const char *handoff_kind_name(enum handoff_kind kind)
 {
     static const char *const names[] = {
-        [HANDOFF_ACQUIRE] = "acquire",
-        [HANDOFF_SHARE] = "share",
-        [HANDOFF_LOCK] = "lock",
-        [HANDOFF_QUIET_LOCK] = "quiet lock",
-        [HANDOFF_RELEASE] = "release",
-        [HANDOFF_DOWNGRADE] = "downgrade",
-        [HANDOFF_DEMOTE] = "demote",
-        [HANDOFF_UNLOCK] = "unlock",
-        [HANDOFF_QUIET_UNLOCK] = "quiet unlock",
+        [HANDOFF_ACQUIRE] = "acquire",     [HANDOFF_SHARE] = "share",
+        [HANDOFF_LOCK] = "lock",           [HANDOFF_QUIET_LOCK] = "quiet lock",
+        [HANDOFF_FORGET] = "forget",       [HANDOFF_RELEASE] = "release",
+        [HANDOFF_DOWNGRADE] = "downgrade", [HANDOFF_DEMOTE] = "demote",
+        [HANDOFF_UNLOCK] = "unlock",       [HANDOFF_QUIET_UNLOCK] = "quiet unlock",
     };
     return names[kind];
 }

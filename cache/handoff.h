@@ -20,6 +20,7 @@ enum handoff_kind {
     HANDOFF_SHARE,        /* lock for writing beside others */
     HANDOFF_LOCK,         /* a lock without a claim: what NFS does at one */
     HANDOFF_QUIET_LOCK,   /* one more lock under a claim that stands */
+    HANDOFF_FORGET,       /* lock, accept what is there in the record, and unlock */
     HANDOFF_RELEASE,      /* hand over */
     HANDOFF_DOWNGRADE,    /* owner to shared: 201 goes, 101 stays */
     HANDOFF_DEMOTE,       /* 101 goes, 201 stays: what was written must be there for readers */
@@ -33,6 +34,7 @@ enum handoff_step {
     HANDOFF_STEP_DROP,         /* the caches below: sync, drop, and look that none stayed */
     HANDOFF_STEP_READ_RECORD,  /* whose turn was it, which generation */
     HANDOFF_STEP_INVALIDATE,   /* drop this mount's kernel pages and attributes */
+    HANDOFF_STEP_VERIFY,       /* is the file as the record says that it was left? */
     HANDOFF_STEP_WRITE_RECORD, /* `record_state` and `generation`, durable */
     HANDOFF_STEP_FLUSH,        /* the kernel's dirty pages, while writes still pass */
     HANDOFF_STEP_DRAIN,        /* the gate is closed: wait for the writes under way */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "record.h"
 
+#include "little_endian.h"
+
 #include <string.h>
 #include <xxhash.h>
 
@@ -25,7 +27,25 @@ enum {
     AT_INSTANCE = 136,
     AT_NAME = 144,
     AT_DIGEST_COUNT = 208,
-    AT_DIGESTS = 212,
+    AT_RESERVED_2 = 212,
+    AT_MTIME = 216,
+    AT_FLUSHED = 224,
+    AT_DURATION = 232,
+    AT_HANDLE_TYPE = 240,
+    AT_HANDLE_LENGTH = 244,
+    AT_RESERVED_3 = 248,
+    AT_DIGESTS = 256,
+    AT_HANDLE = 3840,
+    AT_END = 3968,
+};
+
+/* Of one digest. */
+enum {
+    DIGEST_AT_OFFSET = 0,
+    DIGEST_AT_LENGTH = 8,
+    DIGEST_AT_RESERVED = 12,
+    DIGEST_AT_DIGEST = 16,
+    DIGEST_ENTRY_BYTES = 32,
 };
 
 #define MAGIC_BYTES 8
@@ -35,36 +55,9 @@ static const uint8_t magic[MAGIC_BYTES] = {'M', 'I', 'G', 'F', 'S', 'R', 'E', 'C
 
 _Static_assert(sizeof(XXH128_canonical_t) == CHECKSUM_BYTES, "the checksum is 16 bytes");
 _Static_assert(AT_NAME + RECORD_HOST_NAME_BYTES == AT_DIGEST_COUNT, "the name fills its field");
-
-static void put_u32(uint8_t *at, uint32_t value)
-{
-    for (unsigned i = 0; i < 4; i++)
-        at[i] = (uint8_t)(value >> (8 * i));
-}
-
-static void put_u64(uint8_t *at, uint64_t value)
-{
-    for (unsigned i = 0; i < 8; i++)
-        at[i] = (uint8_t)(value >> (8 * i));
-}
-
-static uint32_t get_u32(const uint8_t *at)
-{
-    uint32_t value = 0;
-
-    for (unsigned i = 0; i < 4; i++)
-        value |= (uint32_t)at[i] << (8 * i);
-    return value;
-}
-
-static uint64_t get_u64(const uint8_t *at)
-{
-    uint64_t value = 0;
-
-    for (unsigned i = 0; i < 8; i++)
-        value |= (uint64_t)at[i] << (8 * i);
-    return value;
-}
+_Static_assert(AT_DIGESTS + DIGEST_EXTENTS * DIGEST_ENTRY_BYTES == AT_HANDLE &&
+                   AT_HANDLE + RECORD_FILE_HANDLE_BYTES == AT_END && AT_END <= RECORD_SLOT_BYTES,
+               "all that a ring keeps fits a slot");
 
 /* The checksum of a slot whose checksum field is zero. */
 static void slot_checksum(const uint8_t *slot, uint8_t *checksum)
@@ -83,6 +76,19 @@ static void host_encode(const struct record_host *host, uint8_t *slot)
     memcpy(slot + AT_NAME, host->name, strnlen(host->name, RECORD_HOST_NAME_BYTES - 1));
 }
 
+static void digests_encode(const struct record *record, uint8_t *slot)
+{
+    put_u32(slot + AT_DIGEST_COUNT, record->digest_count);
+    for (uint32_t i = 0; i < record->digest_count; i++) {
+        const struct digest_extent *extent = &record->digests[i];
+        uint8_t *to = slot + AT_DIGESTS + (size_t)i * DIGEST_ENTRY_BYTES;
+
+        put_u64(to + DIGEST_AT_OFFSET, extent->offset);
+        put_u32(to + DIGEST_AT_LENGTH, extent->length);
+        memcpy(to + DIGEST_AT_DIGEST, extent->digest, DIGEST_BYTES);
+    }
+}
+
 void record_encode(const struct record *record, uint8_t *slot)
 {
     memset(slot, 0, RECORD_SLOT_BYTES);
@@ -96,8 +102,15 @@ void record_encode(const struct record *record, uint8_t *slot)
     put_u64(slot + AT_HANDLE_HASH, record->identity.handle_hash);
     put_u64(slot + AT_BIRTH, (uint64_t)record->identity.birth_ns);
     put_u64(slot + AT_TIME, (uint64_t)record->time_ns);
-    put_u64(slot + AT_LENGTH, record->length_bytes);
-    put_u64(slot + AT_CTIME, (uint64_t)record->ctime_ns);
+    put_u64(slot + AT_LENGTH, record->trace.length_bytes);
+    put_u64(slot + AT_CTIME, (uint64_t)record->trace.ctime_ns);
+    put_u64(slot + AT_MTIME, (uint64_t)record->trace.mtime_ns);
+    put_u64(slot + AT_FLUSHED, record->flushed_bytes);
+    put_u64(slot + AT_DURATION, record->duration_ns);
+    put_u32(slot + AT_HANDLE_TYPE, (uint32_t)record->file_handle.type);
+    put_u32(slot + AT_HANDLE_LENGTH, record->file_handle.length);
+    memcpy(slot + AT_HANDLE, record->file_handle.bytes, record->file_handle.length);
+    digests_encode(record, slot);
     host_encode(&record->host, slot);
     slot_checksum(slot, slot + AT_CHECKSUM);
 }
@@ -122,13 +135,50 @@ static bool checksum_holds(const uint8_t *slot)
     return memcmp(checksum, slot + AT_CHECKSUM, CHECKSUM_BYTES) == 0;
 }
 
+/* Of a version 2 slot. A file has no more than INT64_MAX bytes. */
+static bool digest_holds(const uint8_t *entry)
+{
+    const uint64_t offset = get_u64(entry + DIGEST_AT_OFFSET);
+    const uint32_t length = get_u32(entry + DIGEST_AT_LENGTH);
+
+    return length > 0 && length <= DIGEST_MOST_BYTES && offset <= (uint64_t)INT64_MAX - length &&
+           get_u32(entry + DIGEST_AT_RESERVED) == 0;
+}
+
+static bool digests_hold(const uint8_t *slot)
+{
+    const uint32_t count = get_u32(slot + AT_DIGEST_COUNT);
+
+    if (count > DIGEST_EXTENTS)
+        return false;
+    const uint8_t *end = slot + AT_DIGESTS + (size_t)count * DIGEST_ENTRY_BYTES;
+    for (const uint8_t *entry = slot + AT_DIGESTS; entry < end; entry += DIGEST_ENTRY_BYTES) {
+        if (!digest_holds(entry))
+            return false;
+    }
+    return bytes_are_zero(end, (size_t)(slot + AT_HANDLE - end));
+}
+
+static bool file_handle_holds(const uint8_t *slot)
+{
+    const uint32_t length = get_u32(slot + AT_HANDLE_LENGTH);
+
+    return length <= RECORD_FILE_HANDLE_BYTES &&
+           bytes_are_zero(slot + AT_HANDLE + length, RECORD_FILE_HANDLE_BYTES - length);
+}
+
 static bool fields_hold(const uint8_t *slot)
 {
     const uint32_t state = get_u32(slot + AT_STATE);
 
-    return (state == RECORD_OWNED || state == RECORD_RELEASED) &&
-           get_u32(slot + AT_RESERVED) == 0 && slot[AT_NAME + RECORD_HOST_NAME_BYTES - 1] == 0 &&
-           bytes_are_zero(slot + AT_DIGEST_COUNT, RECORD_SLOT_BYTES - AT_DIGEST_COUNT);
+    if ((state != RECORD_OWNED && state != RECORD_RELEASED) || get_u32(slot + AT_RESERVED) != 0 ||
+        slot[AT_NAME + RECORD_HOST_NAME_BYTES - 1] != 0)
+        return false;
+    if (get_u32(slot + AT_VERSION) == 1)
+        return bytes_are_zero(slot + AT_DIGEST_COUNT, RECORD_SLOT_BYTES - AT_DIGEST_COUNT);
+    return get_u32(slot + AT_RESERVED_2) == 0 && get_u64(slot + AT_RESERVED_3) == 0 &&
+           digests_hold(slot) && file_handle_holds(slot) &&
+           bytes_are_zero(slot + AT_END, RECORD_SLOT_BYTES - AT_END);
 }
 
 /* Two that are both known must be the same. */
@@ -137,11 +187,19 @@ static bool known_alike(uint64_t a, uint64_t b)
     return a == 0 || b == 0 || a == b;
 }
 
-static bool identity_matches(const uint8_t *slot, const struct record_identity *identity)
+bool record_identity_matches(const struct record_identity *a, const struct record_identity *b)
 {
-    return get_u64(slot + AT_INO) == identity->ino &&
-           known_alike(get_u64(slot + AT_HANDLE_HASH), identity->handle_hash) &&
-           known_alike(get_u64(slot + AT_BIRTH), (uint64_t)identity->birth_ns);
+    return a->ino == b->ino && known_alike(a->handle_hash, b->handle_hash) &&
+           known_alike((uint64_t)a->birth_ns, (uint64_t)b->birth_ns);
+}
+
+static struct record_identity identity_decode(const uint8_t *slot)
+{
+    return (struct record_identity){
+        .ino = get_u64(slot + AT_INO),
+        .handle_hash = get_u64(slot + AT_HANDLE_HASH),
+        .birth_ns = (int64_t)get_u64(slot + AT_BIRTH),
+    };
 }
 
 static enum record_verdict slot_judge(const uint8_t *slot, const struct record_identity *identity)
@@ -153,9 +211,10 @@ static enum record_verdict slot_judge(const uint8_t *slot, const struct record_i
         return RECORD_TORN;
     if (get_u32(slot + AT_VERSION) > RECORD_VERSION)
         return RECORD_FUTURE;
-    if (get_u32(slot + AT_VERSION) != RECORD_VERSION || !fields_hold(slot))
+    if (get_u32(slot + AT_VERSION) == 0 || !fields_hold(slot))
         return RECORD_TORN;
-    return identity_matches(slot, identity) ? RECORD_VALID : RECORD_ALIEN;
+    const struct record_identity own = identity_decode(slot);
+    return record_identity_matches(&own, identity) ? RECORD_VALID : RECORD_ALIEN;
 }
 
 static void host_decode(const uint8_t *slot, struct record_host *host)
@@ -166,18 +225,40 @@ static void host_decode(const uint8_t *slot, struct record_host *host)
     memcpy(host->name, slot + AT_NAME, RECORD_HOST_NAME_BYTES);
 }
 
-/* Of a slot that was judged valid. */
+static void digests_decode(const uint8_t *slot, struct record *record)
+{
+    record->digest_count = get_u32(slot + AT_DIGEST_COUNT);
+    for (uint32_t i = 0; i < record->digest_count; i++) {
+        const uint8_t *from = slot + AT_DIGESTS + (size_t)i * DIGEST_ENTRY_BYTES;
+        struct digest_extent *extent = &record->digests[i];
+
+        *extent = (struct digest_extent){
+            .offset = get_u64(from + DIGEST_AT_OFFSET),
+            .length = get_u32(from + DIGEST_AT_LENGTH),
+        };
+        memcpy(extent->digest, from + DIGEST_AT_DIGEST, DIGEST_BYTES);
+    }
+}
+
+/* Of a slot that was judged valid. What version 1 has not is zero there. */
 static void slot_decode(const uint8_t *slot, struct record *record)
 {
     record->sequence = get_u64(slot + AT_SEQUENCE);
     record->generation = get_u64(slot + AT_GENERATION);
     record->state = (enum record_state)get_u32(slot + AT_STATE);
-    record->identity.ino = get_u64(slot + AT_INO);
-    record->identity.handle_hash = get_u64(slot + AT_HANDLE_HASH);
-    record->identity.birth_ns = (int64_t)get_u64(slot + AT_BIRTH);
+    record->identity = identity_decode(slot);
     record->time_ns = (int64_t)get_u64(slot + AT_TIME);
-    record->length_bytes = get_u64(slot + AT_LENGTH);
-    record->ctime_ns = (int64_t)get_u64(slot + AT_CTIME);
+    record->trace.length_bytes = get_u64(slot + AT_LENGTH);
+    record->trace.ctime_ns = (int64_t)get_u64(slot + AT_CTIME);
+    record->trace.mtime_ns = (int64_t)get_u64(slot + AT_MTIME);
+    record->flushed_bytes = get_u64(slot + AT_FLUSHED);
+    record->duration_ns = get_u64(slot + AT_DURATION);
+    record->file_handle = (struct record_file_handle){
+        .type = (int32_t)get_u32(slot + AT_HANDLE_TYPE),
+        .length = get_u32(slot + AT_HANDLE_LENGTH),
+    };
+    memcpy(record->file_handle.bytes, slot + AT_HANDLE, RECORD_FILE_HANDLE_BYTES);
+    digests_decode(slot, record);
     host_decode(slot, &record->host);
 }
 

@@ -5,10 +5,13 @@
  * the other one, so a torn write loses the newer record only, never both. This module encodes,
  * decodes and judges; reading and writing the file is fs/record_file's.
  *
+ * Version 1 ended with the host name and had zeroes from there on: it is read as a record without
+ * what came later, and written no more.
+ *
  * Slot layout, little-endian, offsets in bytes:
  *
  *     0  magic "MIGFSREC"            8
- *     8  version                     4   1
+ *     8  version                     4   2
  *    12  slot length                 4   4096
  *    16  checksum                   16   XXH3-128 (canonical form) of the slot with these 16 zero
  *    32  sequence                    8   raised by each write, whichever slot
@@ -25,11 +28,24 @@
  *   120  host: boot id              16
  *   136  host: mount instance        8   drawn at mount: two mounts on one host are two hosts
  *   144  host name                  64   for people; NUL-padded
- *   208  digest count                4   0 (digests of written extents come with verification)
- *   212  zero to the end
+ *   208  digest count                4   up to 112
+ *   212  reserved                    4   0
+ *   216  mtime, ns                   8   of the file, when written; 0: not known
+ *   224  bytes                       8   that the hand-over had to write back first
+ *   232  duration, ns                8   of the hand-over, from the unlock to this write
+ *   240  file handle: type           4
+ *   244  file handle: length         4   0: none; up to 128
+ *   248  reserved                    8   0
+ *   256  digests                112*32   of written extents (cache/digest), newest first: offset 8,
+ *                                        length 4, reserved 4 (0), XXH3-128 (canonical form) 16
+ *  3840  file handle               128   of the store: whether the file is there still; NUL-padded
+ *  3968  zero to the end
  */
 #ifndef MIGFS_CACHE_RECORD_H
 #define MIGFS_CACHE_RECORD_H
+
+#include "digest.h"
+#include "trace.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -38,8 +54,9 @@
 #define RECORD_SLOT_BYTES 4096
 #define RECORD_SLOTS 2
 #define RECORD_FILE_BYTES (RECORD_SLOT_BYTES * RECORD_SLOTS)
-#define RECORD_VERSION 1
+#define RECORD_VERSION 2
 #define RECORD_HOST_NAME_BYTES 64
+#define RECORD_FILE_HANDLE_BYTES 128 /* MAX_HANDLE_SZ */
 
 enum record_state {
     RECORD_OWNED = 1,    /* `host` owns the file for writing, or died owning it */
@@ -60,6 +77,13 @@ struct record_identity {
     int64_t birth_ns;
 };
 
+/* The store's file handle, name_to_handle_at(2). */
+struct record_file_handle {
+    int32_t type;
+    uint32_t length; /* 0: the store has none */
+    uint8_t bytes[RECORD_FILE_HANDLE_BYTES];
+};
+
 struct record {
     uint64_t sequence;
     uint64_t generation;
@@ -67,8 +91,12 @@ struct record {
     struct record_identity identity;
     struct record_host host;
     int64_t time_ns;
-    uint64_t length_bytes;
-    int64_t ctime_ns;
+    struct trace trace;
+    uint64_t flushed_bytes;
+    uint64_t duration_ns;
+    struct record_file_handle file_handle;
+    uint32_t digest_count;
+    struct digest_extent digests[DIGEST_EXTENTS]; /* newest first */
 };
 
 /* What a record file is worth. Only RECORD_VALID gives a record. */
@@ -80,7 +108,10 @@ enum record_verdict {
     RECORD_ALIEN,   /* valid, but of another file */
 };
 
-/* Encodes one slot; `slot` has RECORD_SLOT_BYTES. Cannot fail; the name is cut to fit. */
+/*
+ * Encodes one slot, of the newest version; `slot` has RECORD_SLOT_BYTES. Cannot fail; the name is
+ * cut to fit.
+ */
 void record_encode(const struct record *record, uint8_t *slot);
 
 /*
@@ -92,6 +123,9 @@ void record_encode(const struct record *record, uint8_t *slot);
 enum record_verdict record_decode(const uint8_t *file, size_t size,
                                   const struct record_identity *identity, struct record *record,
                                   unsigned *slot_index);
+
+/* Whether both speak of one file; what one of them does not know does not count. */
+bool record_identity_matches(const struct record_identity *a, const struct record_identity *b);
 
 /* Whether the two are one mount on one boot of one machine. The name does not count. */
 bool record_same_host(const struct record_host *a, const struct record_host *b);

@@ -32,6 +32,8 @@ enum exit_code status_command(const struct arguments *arguments);
 enum exit_code watch_command(const struct arguments *arguments);
 enum exit_code acquire_command(const struct arguments *arguments);
 enum exit_code release_command(const struct arguments *arguments);
+enum exit_code forget_command(const struct arguments *arguments);
+enum exit_code history_command(const struct arguments *arguments);
 enum exit_code init_command(const struct arguments *arguments);
 
 /* "migfsctl: …" and a newline on standard error. */

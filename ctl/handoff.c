@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * migfsctl acquire and release: hand each PATH over, and say which did not go.
+ * migfsctl acquire, release and forget: hand each PATH over, and say which did not go.
  */
 #include "command.h"
 #include "fs/migfs.h"
@@ -13,9 +13,15 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-/* Whether a file of the target has lost its locks: EIO alone does not tell. */
-static bool is_fenced(const struct target *target)
+/* What EIO alone does not tell. */
+struct trouble {
+    bool is_fenced; /* a file of the target has lost its locks */
+    bool is_stale;  /* one was not acquired for its data */
+};
+
+static struct trouble trouble_of(const struct target *target)
 {
+    struct trouble trouble = {.is_fenced = false};
     struct reply reply;
     __u64 cursor = 0;
 
@@ -23,29 +29,38 @@ static bool is_fenced(const struct target *target)
         const struct migfs_file *file;
 
         while ((file = reply_next(&reply)) != NULL) {
-            if (file->state == MIGFS_STATE_FENCED)
-                return true;
+            trouble.is_fenced |= file->state == MIGFS_STATE_FENCED;
+            trouble.is_stale |= file->stale_acquires > 0 || file->foreign_writes > 0;
         }
         if (reply.files.cursor <= cursor)
-            return false;
+            break;
         cursor = reply.files.cursor;
     }
-    return false;
+    return trouble;
 }
 
 static enum exit_code handoff_fail(const struct target *target, struct migfs_handoff *handoff,
                                    int error)
 {
+    struct trouble trouble = {.is_fenced = false};
     char *subject = NULL;
+    const char *path;
     enum exit_code code;
 
     handoff->path[sizeof(handoff->path) - 1] = '\0';
     if (handoff->path[0] != '\0' && target->is_directory)
         subject = target_show(target, handoff->path);
-    if (error == EIO && is_fenced(target)) {
-        complain("%s: fenced: it lost its locks while this host was owner",
-                 subject != NULL ? subject : target->path);
+    path = subject != NULL ? subject : target->path;
+    if (error == EIO)
+        trouble = trouble_of(target);
+    if (trouble.is_fenced) {
+        complain("%s: fenced: it lost its locks while this host was owner", path);
         code = EXIT_FENCED;
+    } else if (trouble.is_stale) {
+        complain("%s: it is not as its last owner left it, see the mount's log; 'migfsctl forget' "
+                 "accepts what is there",
+                 path);
+        code = EXIT_FAILED;
     } else {
         code = target_fail(target, subject, error);
     }
@@ -90,4 +105,9 @@ enum exit_code acquire_command(const struct arguments *arguments)
 enum exit_code release_command(const struct arguments *arguments)
 {
     return handoff_all(arguments, MIGFS_IOC_RELEASE);
+}
+
+enum exit_code forget_command(const struct arguments *arguments)
+{
+    return handoff_all(arguments, MIGFS_IOC_FORGET);
 }

@@ -114,6 +114,7 @@ static struct json_object *handoff_new(const struct migfs_file *file)
     add(object, "duration_ms", fraction_new(file->handoff_duration_ns, 1000000), &failed);
     add(object, "bytes_flushed", json_object_new_uint64(file->handoff_bytes_flushed), &failed);
     add(object, "pages_dropped", json_object_new_uint64(file->handoff_pages_dropped), &failed);
+    add(object, "verified", json_object_new_string(file_verified(file->handoff_verified)), &failed);
     return finish(object, failed);
 }
 
@@ -134,11 +135,67 @@ struct json_object *json_file(const struct migfs_file *file, const char *path)
     add(object, "locks", locks_new(file), &failed);
     add(object, "bytes_read", json_object_new_uint64(file->bytes_read), &failed);
     add(object, "bytes_written", json_object_new_uint64(file->bytes_written), &failed);
+    add(object, "foreign_writes", json_object_new_uint64(file->foreign_writes), &failed);
+    add(object, "stale_acquires", json_object_new_uint64(file->stale_acquires), &failed);
     if (file->handoff_direction != MIGFS_DIRECTION_NONE)
         add(object, "last_handoff", handoff_new(file), &failed);
     else if (json_object_object_add(object, "last_handoff", NULL) != 0) /* null */
         failed = true;
     return finish(object, failed);
+}
+
+static struct json_object *handover_new(const struct migfs_handover *handover)
+{
+    struct json_object *object = json_object_new_object();
+    bool failed = object == NULL;
+
+    if (failed)
+        return NULL;
+    add(object, "generation", json_object_new_uint64(handover->generation), &failed);
+    add(object, "time", fraction_new((uint64_t)handover->time_ns, 1000000000), &failed);
+    add(object, "from", name_new(handover->from), &failed);
+    add(object, "to", name_new(handover->to), &failed);
+    add(object, "release_ms", fraction_new(handover->release_ns, 1000000), &failed);
+    add(object, "acquire_ms", fraction_new(handover->acquire_ns, 1000000), &failed);
+    add(object, "bytes_flushed", json_object_new_uint64(handover->bytes), &failed);
+    add(object, "verified", json_object_new_string(file_verified(handover->verified)), &failed);
+    return finish(object, failed);
+}
+
+struct json_object *json_history(const struct migfs_history *history, const char *path)
+{
+    struct json_object *object = json_object_new_object();
+    struct json_object *array = json_object_new_array();
+    bool failed = object == NULL || array == NULL;
+
+    for (uint32_t i = 0; i < history->count && !failed; i++) {
+        struct json_object *handover = handover_new(&history->handovers[i]);
+
+        failed = handover == NULL || json_object_array_add(array, handover) != 0;
+    }
+    if (failed) {
+        json_object_put(array);
+        return finish(object, true);
+    }
+    add(object, "path", name_new(path), &failed);
+    add(object, "handovers", array, &failed);
+    return finish(object, failed);
+}
+
+bool json_print_document(const char *key, struct json_object *value)
+{
+    struct json_object *document = json_object_new_object();
+    bool failed = document == NULL;
+
+    if (failed) {
+        json_object_put(value);
+        return false;
+    }
+    add(document, "version", json_object_new_int(1), &failed);
+    add(document, key, value, &failed);
+    failed = failed || !json_print(document);
+    json_object_put(document);
+    return !failed;
 }
 
 bool json_print(struct json_object *object)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A file as JSON: the schema of migfsctl(1), version 1. Bytes of a name that are not UTF-8 become
+ * Files as JSON: the schema of migfsctl(1), version 1. Bytes of a name that are not UTF-8 become
  * lone surrogates, "\udc80" … "\udcff": valid JSON, and Python's surrogateescape turns them back.
  */
 #ifndef MIGFS_CTL_JSON_H
@@ -13,6 +13,15 @@
 
 /* `path` is the user's; the caller puts the object. NULL: out of memory. */
 struct json_object *json_file(const struct migfs_file *file, const char *path);
+
+/* The same of its history. */
+struct json_object *json_history(const struct migfs_history *history, const char *path);
+
+/*
+ * One document on standard output: {"version": 1, `key`: `value`}. Takes the value over. False:
+ * could not be written, or no memory.
+ */
+bool json_print_document(const char *key, struct json_object *value);
 
 /* One line and a newline on standard output. False: could not be written, or no memory. */
 bool json_print(struct json_object *object);

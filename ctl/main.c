@@ -17,6 +17,8 @@ static const char usage[] =
     "       migfsctl watch [--json] PATH...\n"
     "       migfsctl acquire PATH...\n"
     "       migfsctl release PATH...\n"
+    "       migfsctl forget PATH...\n"
+    "       migfsctl history [--json] PATH...\n"
     "       migfsctl init --uid UID [--gid GID] SOURCE\n"
     "       migfsctl --help | --version\n"
     "\n"
@@ -24,9 +26,11 @@ static const char usage[] =
     "  watch    shows each hand-over as it ends\n"
     "  acquire  makes this host the owner\n"
     "  release  writes everything back, stops the writers here, lets other hosts acquire\n"
+    "  forget   accepts what a file holds now, where an acquire of it failed\n"
+    "  history  shows the last hand-overs of a file\n"
     "  init     makes SOURCE/.migfs for UID, where root may not (root_squash)\n"
     "\n"
-    "A PATH is a file on a migfs, or a directory for all open files below.\n"
+    "A PATH is a file on a migfs; but for history also a directory, for all open files below.\n"
     "Exit: 0 done, 1 failed, 2 usage, 3 fenced, 4 timed out, 5 not a migfs.\n";
 
 static const struct command {
@@ -39,6 +43,8 @@ static const struct command {
     {"watch", watch_command, .takes_json = true},
     {"acquire", acquire_command, .takes_json = false},
     {"release", release_command, .takes_json = false},
+    {"forget", forget_command, .takes_json = false},
+    {"history", history_command, .takes_json = true},
     {"init", init_command, .takes_owner = true},
 };
 

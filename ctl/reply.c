@@ -43,8 +43,10 @@ static bool reply_is_whole(const struct migfs_files *files)
 
 int reply_ask(struct reply *reply, const struct target *target, unsigned long command, __u64 cursor)
 {
-    *reply = (struct reply){
-        .files = {.version = MIGFS_IOC_VERSION, .ino = target->ino, .cursor = cursor}};
+    *reply = (struct reply){.files = {.version = MIGFS_IOC_VERSION,
+                                      .flags = command == MIGFS_IOC_STATUS ? MIGFS_FILES_CHECK : 0,
+                                      .ino = target->ino,
+                                      .cursor = cursor}};
     if (ioctl(target->fd, command, &reply->files) < 0)
         return errno;
     return reply_is_whole(&reply->files) ? 0 : ENOTTY;
@@ -106,6 +108,18 @@ const char *file_direction(const struct migfs_file *file)
     };
 
     return NAME_OF(names, file->handoff_direction);
+}
+
+const char *file_verified(__u32 verified)
+{
+    static const char *const names[] = {
+        [MIGFS_VERIFIED_NO] = "no",
+        [MIGFS_VERIFIED_PARTLY] = "partly",
+        [MIGFS_VERIFIED_YES] = "yes",
+        [MIGFS_VERIFIED_WRITTEN] = "written",
+    };
+
+    return NAME_OF(names, verified);
 }
 
 const char *lock_type(const struct migfs_lock *lock)

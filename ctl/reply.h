@@ -17,8 +17,9 @@ struct reply {
 };
 
 /*
- * Asks from `cursor` on; `command` is MIGFS_IOC_STATUS or _EVENTS. 0 and a reply whose entries are
- * whole, or a positive errno (ENOTTY: also for an answer that no migfs gives).
+ * Asks from `cursor` on; `command` is MIGFS_IOC_STATUS, with MIGFS_FILES_CHECK, or _EVENTS. 0 and a
+ * reply whose entries are whole, or a positive errno (ENOTTY: also for an answer that no migfs
+ * gives).
  */
 int reply_ask(struct reply *reply, const struct target *target, unsigned long command,
               __u64 cursor);
@@ -31,6 +32,7 @@ const char *file_state(const struct migfs_file *file);
 const char *file_transition(const struct migfs_file *file); /* "" where none is under way */
 const char *file_profile(const struct migfs_file *file);
 const char *file_direction(const struct migfs_file *file);
+const char *file_verified(__u32 verified); /* "yes", "partly", … */
 const char *lock_type(const struct migfs_lock *lock);
 
 #endif

@@ -23,6 +23,7 @@ struct report {
     bool has_fenced;
     bool has_hidden_pids;
     bool has_unknown_pids;
+    bool is_unchecked; /* a store did not answer in time */
 };
 
 static bool add_lock(struct table *table, const struct migfs_lock *lock)
@@ -68,6 +69,27 @@ static bool add_locks(struct report *report, const struct migfs_file *file)
     if ((file->flags & MIGFS_FILE_LOCKS_CUT) != 0)
         return table_add_line(&report->table, "  and more locks, which did not fit in the answer");
     return true;
+}
+
+static bool add_count(struct table *table, uint64_t count, const char *what)
+{
+    char *line;
+    bool added;
+
+    if (count == 0)
+        return true;
+    if (asprintf(&line, "  %s: %" PRIu64 " times", what, count) < 0)
+        return false;
+    added = table_add_line(table, line);
+    free(line);
+    return added;
+}
+
+/* What was noticed of others than the owners. */
+static bool add_oddities(struct table *table, const struct migfs_file *file)
+{
+    return add_count(table, file->foreign_writes, "written by somebody who had not acquired it") &&
+           add_count(table, file->stale_acquires, "not acquired, since its data was stale");
 }
 
 static void handoff_format(const struct migfs_file *file, char *text, size_t size)
@@ -133,7 +155,8 @@ static bool add_file(struct report *report, const struct target *target,
     if (report->as_json)
         added = add_json(report->files, file, path);
     else
-        added = add_row(&report->table, file, path) && add_locks(report, file);
+        added = add_row(&report->table, file, path) && add_locks(report, file) &&
+                add_oddities(&report->table, file);
     free(path);
     return added;
 }
@@ -150,6 +173,7 @@ static int add_target(struct report *report, const struct target *target)
 
         if (error != 0)
             return error;
+        report->is_unchecked |= (reply.files.flags & MIGFS_FILES_UNCHECKED) != 0;
         while ((file = reply_next(&reply)) != NULL) {
             if (!add_file(report, target, file))
                 return ENOMEM;
@@ -193,18 +217,10 @@ static bool report_init(struct report *report, bool as_json)
 /* Hands the files over to the document. */
 static bool report_print_json(struct report *report)
 {
-    struct json_object *document = json_object_new_object();
-    struct json_object *version = json_object_new_int(1);
-    bool printed = false;
+    struct json_object *files = report->files;
 
-    if (document != NULL && version != NULL &&
-        json_object_object_add(document, "version", version) == 0 &&
-        json_object_object_add(document, "files", report->files) == 0) {
-        report->files = NULL;
-        printed = json_print(document);
-    }
-    json_object_put(document);
-    return printed;
+    report->files = NULL;
+    return json_print_document("files", files);
 }
 
 static bool report_print(struct report *report)
@@ -219,6 +235,8 @@ static bool report_print(struct report *report)
         puts("pid 0: shown to root and to the file's owner only.");
     if (report->has_unknown_pids)
         puts("pid 0: the holder is in another pid namespace, or the lock is the mount's own.");
+    if (report->is_unchecked)
+        puts("The store does not answer: whether others changed a file is not known.");
     return true;
 }
 

@@ -52,6 +52,8 @@ static int open_for_use(struct target *target, enum target_use use, const struct
     }
     if (use == TARGET_HANDOFF)
         return open(target->path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    if (use == TARGET_FILE)
+        return open(target->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 
     const int fd = open_directory_of(target->path, file);
 
@@ -204,7 +206,7 @@ enum exit_code target_fail(const struct target *target, const char *subject, int
         complain("%s: not on a migfs", path);
         return EXIT_NOT_MIGFS;
     case EOPNOTSUPP:
-        complain("%s: mounted with coherence=off, which hands nothing over", path);
+        complain("%s: the mount hands nothing over (coherence=off), or keeps no records", path);
         return EXIT_FAILED;
     case ETIMEDOUT:
         complain("%s: not done by the mount's deadline: another host still writes, or the store "

@@ -12,7 +12,8 @@
 
 enum target_use {
     TARGET_QUERY,   /* status, watch */
-    TARGET_HANDOFF, /* acquire, release */
+    TARGET_HANDOFF, /* acquire, release, forget */
+    TARGET_FILE,    /* history: the file itself, to read */
 };
 
 struct target {

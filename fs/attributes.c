@@ -3,6 +3,7 @@
 
 #include "acting.h"
 #include "data.h"
+#include "gate.h"
 #include "handle.h"
 
 #include <errno.h>
@@ -105,14 +106,19 @@ static struct timespec time_to_set(const struct timespec *time, int to_set, int 
     return to_set & set ? *time : (struct timespec){.tv_nsec = UTIME_OMIT};
 }
 
-static int set_times(int fd, const struct stat *wanted, int to_set)
+static int set_times(struct inode *inode, int fd, const struct stat *wanted, int to_set)
 {
     const struct timespec times[2] = {
         time_to_set(&wanted->st_atim, to_set, FUSE_SET_ATTR_ATIME, FUSE_SET_ATTR_ATIME_NOW),
         time_to_set(&wanted->st_mtim, to_set, FUSE_SET_ATTR_MTIME, FUSE_SET_ATTR_MTIME_NOW),
     };
 
-    return utimensat(fd, "", times, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) == 0 ? 0 : -errno;
+    int error;
+
+    gate_touch_begin(inode);
+    error = utimensat(fd, "", times, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) == 0 ? 0 : -errno;
+    gate_touch_end(inode);
+    return error;
 }
 
 /*
@@ -143,7 +149,7 @@ static int set(struct context *context, struct inode *inode, struct handle *hand
         error = data_truncate(context, inode, handle, fd, wanted->st_size);
     if (error == 0 && to_set & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME |
                                 FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME_NOW))
-        error = set_times(fd, wanted, to_set);
+        error = set_times(inode, fd, wanted, to_set);
     return error;
 }
 

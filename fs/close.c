@@ -4,6 +4,7 @@
 #include "backing.h"
 #include "log.h"
 #include "passthrough.h"
+#include "record_collect.h"
 #include "record_file.h"
 #include "transition.h"
 
@@ -32,10 +33,13 @@ static void last_close(struct context *context, struct inode *inode)
 {
     lock_last_close(context, inode);
     record_file_last_close(inode);
+    record_collect(context);
     backing_end_fresh(inode);
     passthrough_last_close(context, inode);
     pthread_mutex_lock(&inode->mutex);
     owner_last_close(&inode->owner);
+    digest_ring_stop(&inode->digests);
+    trace_watch_off(&inode->watch);
     inode->claim = CLAIM_NONE;
     inode->recognised = false;
     pthread_mutex_unlock(&inode->mutex);

@@ -8,6 +8,7 @@
 #include "log.h"
 #include "names.h"
 #include "pool.h"
+#include "record_collect.h"
 #include "record_file.h"
 #include "transition.h"
 
@@ -97,6 +98,8 @@ int context_start(struct context *context)
 
     if (error != 0)
         log_error("threads cannot be started: %s", strerror(-error));
+    else
+        record_collect(context);
     return error;
 }
 

@@ -153,17 +153,49 @@ static void note_writeback_error(struct context *context, struct inode *inode, i
     refresh_drop_later(context, inode);
 }
 
+/* Where a request appends it lands at the end that the store knows, whatever its offset says. */
+static bool appends(const struct handle *handle, bool is_writeback)
+{
+    return !is_writeback && (handle->flags & O_APPEND) != 0;
+}
+
+/*
+ * The change is over: it has put these bytes there, or it is not known what is there now. F_SETFL
+ * of another thread may have made an append of it meanwhile.
+ */
+static void leave_written(struct gate_pass *pass, const struct handle *handle, const char *bytes,
+                          size_t size, ssize_t count, bool is_writeback)
+{
+    struct digest_extent written = {.offset = pass->change.start};
+    const bool is_whole = count > 0 && (size_t)count == size && !appends(handle, is_writeback);
+    const bool is_known = pass->wants_digest && is_whole;
+
+    if (is_known) {
+        written.length = (uint32_t)(size < DIGEST_MOST_BYTES ? size : DIGEST_MOST_BYTES);
+        digest_of(bytes, written.length, written.digest);
+    }
+    gate_leave(pass, &(struct gate_outcome){
+                         .bytes = count > 0 ? (size_t)count : 0,
+                         .written = is_known ? &written : NULL,
+                         .effect = is_whole ? TRACE_GROWS : TRACE_UNSURE,
+                         .length_bytes = pass->change.end,
+                     });
+}
+
 static ssize_t write_bytes(fuse_req_t req, struct handle *handle, const char *bytes, size_t size,
                            off_t offset, bool is_writeback)
 {
     struct context *context = context_of(req);
-    const int error = gate_enter(context, handle->inode, handle);
+    const struct gate_range range =
+        appends(handle, is_writeback) ? GATE_WHOLE_FILE : gate_range(offset, size);
+    struct gate_pass pass;
+    const int error = gate_enter(context, handle->inode, handle, range, &pass);
     ssize_t count = error;
 
     if (error == 0) {
         fault_hold_write();
         count = write_as(req, handle, bytes, size, offset, is_writeback);
-        gate_leave(handle->inode, count > 0 ? (size_t)count : 0);
+        leave_written(&pass, handle, bytes, size, count, is_writeback);
     }
     if (count < 0 && is_writeback)
         note_writeback_error(context, handle->inode, (int)count);
@@ -192,7 +224,9 @@ void data_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size, 
 int data_truncate(struct context *context, struct inode *inode, const struct handle *handle, int fd,
                   off_t length)
 {
-    const int error = gate_enter(context, inode, handle);
+    const struct gate_range range = {.start = (uint64_t)length, .end = DIGEST_TO_THE_END};
+    struct gate_pass pass;
+    const int error = gate_enter(context, inode, handle, range, &pass);
     int result;
 
     if (error != 0)
@@ -201,11 +235,20 @@ int data_truncate(struct context *context, struct inode *inode, const struct han
         result = ftruncate(handle->fd, length) == 0 ? 0 : -errno;
     else
         result = truncate(proc_path(fd).text, length) == 0 ? 0 : -errno;
-    gate_leave(inode, 0);
+    gate_leave(&pass, &(struct gate_outcome){.effect = result == 0 ? TRACE_CUTS : TRACE_UNSURE,
+                                             .length_bytes = (uint64_t)length});
     return result;
 }
 
 /* ---- the rest ---- */
+
+/* What was written may not have come to the store, and whoever asked is told; once. */
+static void forget_written(struct inode *inode)
+{
+    pthread_mutex_lock(&inode->mutex);
+    digest_ring_clear(&inode->digests);
+    pthread_mutex_unlock(&inode->mutex);
+}
 
 /*
  * A close of any descriptor of the file: what it wrote must be at the server when it returns, and
@@ -235,6 +278,8 @@ void data_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         return;
     }
     error = close_below(handle);
+    if (error != 0)
+        forget_written(handle->inode);
     atomic_store(&handle->may_be_closing, true);
     close_one(context, handle, fi->lock_owner, error, req);
 }
@@ -254,20 +299,34 @@ void data_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 void data_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi)
 {
     struct handle *handle = handle_find(context_of(req)->handles, fi->fh);
-    int result = -1;
+    int error = EBADF;
 
     (void)ino;
-    errno = EBADF;
-    if (handle)
-        result = data_only ? fdatasync(handle->fd) : fsync(handle->fd);
-    fuse_reply_err(req, result == 0 ? 0 : errno);
+    if (handle) {
+        error = (data_only ? fdatasync(handle->fd) : fsync(handle->fd)) == 0 ? 0 : errno;
+        if (error != 0)
+            forget_written(handle->inode);
+    }
+    fuse_reply_err(req, error);
+}
+
+/* Two modes move all that follows. */
+static struct gate_range allocated_range(int mode, off_t offset, off_t length)
+{
+    struct gate_range range = gate_range(offset, (size_t)length);
+
+    if (mode & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE))
+        range.end = DIGEST_TO_THE_END;
+    return range;
 }
 
 static int allocate(fuse_req_t req, const struct handle *handle, int mode, off_t offset,
                     off_t length)
 {
     struct context *context = context_of(req);
-    int error = gate_enter(context, handle->inode, handle);
+    struct gate_pass pass;
+    int error =
+        gate_enter(context, handle->inode, handle, allocated_range(mode, offset, length), &pass);
 
     if (error != 0)
         return error;
@@ -278,7 +337,9 @@ static int allocate(fuse_req_t req, const struct handle *handle, int mode, off_t
         if (error == 0)
             error = fallocate(handle->fd, mode, offset, length) == 0 ? 0 : -errno;
     }
-    gate_leave(handle->inode, 0);
+    gate_leave(&pass, &(struct gate_outcome){.effect = mode == 0 && error == 0 ? TRACE_GROWS
+                                                                               : TRACE_UNSURE,
+                                             .length_bytes = pass.change.end});
     return error;
 }
 
@@ -319,17 +380,25 @@ void data_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct
         fuse_reply_lseek(req, found);
 }
 
+static enum trace_effect copied_effect(ssize_t count)
+{
+    if (count == 0)
+        return TRACE_KEEPS;
+    return count > 0 ? TRACE_GROWS : TRACE_UNSURE;
+}
+
 /* What must be read from the server the kernel copies itself, by reads that are served so. */
 static ssize_t copy(fuse_req_t req, const struct handle *from, off_t from_offset,
                     const struct handle *to, off_t to_offset, size_t size, unsigned flags)
 {
     struct context *context = context_of(req);
+    struct gate_pass pass;
     ssize_t count;
     int error;
 
     if (inode_asks_server(from->inode))
         return -EOPNOTSUPP;
-    error = gate_enter(context, to->inode, to);
+    error = gate_enter(context, to->inode, to, gate_range(to_offset, size), &pass);
     if (error != 0)
         return error;
     {
@@ -341,7 +410,9 @@ static ssize_t copy(fuse_req_t req, const struct handle *from, off_t from_offset
             count = count >= 0 ? count : -errno;
         }
     }
-    gate_leave(to->inode, count > 0 ? (size_t)count : 0);
+    gate_leave(&pass, &(struct gate_outcome){.bytes = count > 0 ? (size_t)count : 0,
+                                             .effect = copied_effect(count),
+                                             .length_bytes = (uint64_t)to_offset /* moved on */});
     return count;
 }
 

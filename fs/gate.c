@@ -3,7 +3,18 @@
 
 #include "lock.h"
 
-int gate_enter(struct context *context, struct inode *inode, const struct handle *handle)
+struct gate_range gate_range(off_t offset, size_t length)
+{
+    const uint64_t start = (uint64_t)offset;
+
+    return (struct gate_range){
+        .start = start,
+        .end = length < DIGEST_TO_THE_END - start ? start + length : DIGEST_TO_THE_END,
+    };
+}
+
+int gate_enter(struct context *context, struct inode *inode, const struct handle *handle,
+               struct gate_range range, struct gate_pass *pass)
 {
     const bool strict = context->options.fence == FENCE_STRICT;
     const bool holds = strict && handle && lock_handle_writes(context, inode, handle);
@@ -11,17 +22,46 @@ int gate_enter(struct context *context, struct inode *inode, const struct handle
 
     pthread_mutex_lock(&inode->mutex);
     error = owner_write_permitted(&inode->owner, context->options.fence, holds);
-    if (error == 0)
+    if (error == 0) {
         inode->writes_under_way++;
+        pass->inode = inode;
+        pass->wants_digest = digest_ring_keeps(&inode->digests);
+        trace_change_begin(&inode->watch);
+        digest_change_begin(&inode->digests, &pass->change, range.start, range.end);
+    }
     pthread_mutex_unlock(&inode->mutex);
     return error;
 }
 
-void gate_leave(struct inode *inode, size_t bytes)
+/* Of two that overlap one may have cut what the other one wrote. */
+static enum trace_effect effect_of(const struct gate_pass *pass, const struct gate_outcome *outcome)
 {
+    return pass->change.is_spoiled ? TRACE_UNSURE : outcome->effect;
+}
+
+void gate_leave(struct gate_pass *pass, const struct gate_outcome *outcome)
+{
+    struct inode *inode = pass->inode;
+
     pthread_mutex_lock(&inode->mutex);
-    inode->bytes_written += bytes;
+    digest_change_end(&inode->digests, &pass->change, outcome->written);
+    trace_change_end(&inode->watch, effect_of(pass, outcome), outcome->length_bytes);
+    inode->bytes_written += outcome->bytes;
     if (--inode->writes_under_way == 0)
         pthread_cond_broadcast(&inode->drained);
+    pthread_mutex_unlock(&inode->mutex);
+}
+
+void gate_touch_begin(struct inode *inode)
+{
+    pthread_mutex_lock(&inode->mutex);
+    trace_change_begin(&inode->watch);
+    pthread_mutex_unlock(&inode->mutex);
+}
+
+void gate_touch_end(struct inode *inode)
+{
+    pthread_mutex_lock(&inode->mutex);
+    trace_change_end(&inode->watch, TRACE_KEEPS, 0);
     pthread_mutex_unlock(&inode->mutex);
 }

@@ -8,8 +8,10 @@
 #ifndef MIGFS_FS_INODE_H
 #define MIGFS_FS_INODE_H
 
+#include "cache/digest.h"
 #include "cache/owner.h"
 #include "cache/profile.h"
+#include "cache/trace.h"
 #include "context.h"
 #include "identity.h"
 
@@ -31,6 +33,7 @@ struct handoff_report {
     uint64_t duration_ns;
     uint64_t bytes_flushed;
     uint64_t pages_dropped;
+    unsigned verified; /* enum verify_verdict */
 };
 
 struct inode {
@@ -63,7 +66,9 @@ struct inode {
     bool drop_is_due;          /* a coalesced drop is on its way */
     bool look_is_due;          /* and a look at its record */
     unsigned writes_under_way;
-    int writeback_error; /* of a page that the kernel wrote back: 0 or a negative errno */
+    struct trace_watch watch;   /* while owner: for changes that others make */
+    struct digest_ring digests; /* of what was written here, and what its last owner left */
+    int writeback_error;        /* of a page that the kernel wrote back: 0 or a negative errno */
     unsigned open_handles;
     unsigned writable_handles;
     uint64_t opens;         /* ever */
@@ -76,6 +81,9 @@ struct inode {
     struct stat at_open; /* the server's attributes at the last open */
     uint64_t bytes_read, bytes_written;
     struct handoff_report last_handoff;
+    uint64_t foreign_writes;      /* times that somebody wrote it who never acquired it */
+    struct trace foreign_trace;   /* as it was after the last of them */
+    uint64_t stale_acquires;      /* that failed */
     struct record_handle *record; /* kept open while the image is */
     bool record_was_odd;          /* and it was said */
 
@@ -129,6 +137,13 @@ void inode_unpin(struct inode_table *table, struct inode *inode);
 /* Attributes by an O_PATH or any other descriptor; `forced`: from the server, past its caches. */
 int inode_stat(struct inode_table *table, struct inode *inode, int fd, bool forced,
                struct stat *attributes);
+
+/*
+ * Of the filesystem of SOURCE: whether its file handles last, and whether one leads to a file. 0,
+ * or a negative errno; -ESTALE also for any trouble that the store had with it.
+ */
+bool inode_handles_last(struct inode_table *table);
+int inode_handle_exists(struct inode_table *table, int type, const uint8_t *bytes, size_t length);
 
 /* Whether reads and attributes are the server's to give: by the state, or since pages stayed below.
  */

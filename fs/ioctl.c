@@ -4,6 +4,8 @@
 #include "caller.h"
 #include "events.h"
 #include "file_flags.h"
+#include "history_file.h"
+#include "status_check.h"
 #include "transition.h"
 
 #include <errno.h>
@@ -11,12 +13,12 @@
 #include <string.h>
 
 /*
- * One ACQUIRE or RELEASE, of one file or of many: answered when the last of them is done. The
- * mutex guards all that changes; whoever takes `pending` to 0 answers and frees.
+ * One ACQUIRE, RELEASE or FORGET, of one file or of many: answered when the last of them is done.
+ * The mutex guards all that changes; whoever takes `pending` to 0 answers and frees.
  */
 struct handoff_call {
     fuse_req_t req;
-    bool is_acquire;
+    enum ioctl_call call;
     uint64_t handle; /* the caller's, of a file; 0 of a directory */
     pthread_mutex_t mutex;
     size_t pending;
@@ -65,11 +67,18 @@ static void call_file(struct context *context, struct handoff_call *call, struct
     pthread_mutex_lock(&call->mutex);
     call->pending++;
     pthread_mutex_unlock(&call->mutex);
-    if (call->is_acquire)
+    switch (call->call) {
+    case IOCTL_ACQUIRE:
         transition_acquire(context, inode, call->handle, (uint32_t)fuse_req_ctx(call->req)->pid,
                            deadline_ms, file_done, call);
-    else
+        break;
+    case IOCTL_FORGET:
+        transition_forget(context, inode, deadline_ms, file_done, call);
+        break;
+    default:
         transition_release(context, inode, deadline_ms, file_done, call);
+        break;
+    }
 }
 
 static bool others_have_it_open(struct inode *inode)
@@ -84,27 +93,27 @@ static bool others_have_it_open(struct inode *inode)
 
 /* Whether the caller may hand over what the descriptor is. 0 or a negative errno. */
 static int handoff_permitted(struct context *context, fuse_req_t req, struct inode *inode,
-                             const struct fuse_file_info *fi, bool is_acquire)
+                             const struct fuse_file_info *fi, enum ioctl_call call)
 {
     const struct handle *handle;
 
-    if (!context->options.coherence)
+    if (!context->options.coherence || (call == IOCTL_FORGET && !context->records))
         return -EOPNOTSUPP;
     if (S_ISDIR(inode->type))
         return caller_is_root(req) ? 0 : -EPERM;
     handle = handle_find(context->handles, fi->fh);
     if (!handle || !handle_writes(handle))
         return -EBADF;
-    return is_acquire && !others_have_it_open(inode) ? -ENOENT : 0;
+    return call == IOCTL_ACQUIRE && !others_have_it_open(inode) ? -ENOENT : 0;
 }
 
 static int handoff_serve(struct context *context, fuse_req_t req, struct inode *inode,
-                         const struct fuse_file_info *fi, bool is_acquire)
+                         const struct fuse_file_info *fi, enum ioctl_call which)
 {
     struct status_scope scope;
     struct inode_list list;
     struct handoff_call *call;
-    int error = handoff_permitted(context, req, inode, fi, is_acquire);
+    int error = handoff_permitted(context, req, inode, fi, which);
 
     if (error != 0)
         return error;
@@ -120,7 +129,7 @@ static int handoff_serve(struct context *context, fuse_req_t req, struct inode *
         return -ENOMEM;
     }
     *call = (struct handoff_call){.req = req,
-                                  .is_acquire = is_acquire,
+                                  .call = which,
                                   .handle = S_ISDIR(inode->type) ? 0 : fi->fh,
                                   .pending = 1, /* this function's own */
                                   .result.version = MIGFS_IOC_VERSION};
@@ -156,12 +165,81 @@ static int query_serve(struct context *context, fuse_req_t req, struct inode *in
 
     if (error != 0)
         return error;
-    if (argument->call == IOCTL_STATUS)
+    if (argument->call == IOCTL_STATUS && argument->checks && argument->cursor == 0)
+        error = status_check_serve(context, req, &scope);
+    else if (argument->call == IOCTL_STATUS)
         error = status_serve(context, req, &scope, argument->cursor);
     else
         events_serve(context, req, &scope, argument->cursor);
     status_scope_deinit(&scope);
     return error;
+}
+
+static bool is_owner_of(struct context *context, fuse_req_t req, struct inode *inode)
+{
+    _cleanup_pin_ struct inode_pin pin = inode_pin_scoped(context->inodes, inode);
+    struct stat attributes;
+
+    return pin.fd >= 0 && fstat(pin.fd, &attributes) == 0 &&
+           attributes.st_uid == fuse_req_ctx(req)->uid;
+}
+
+static int history_permitted(struct context *context, fuse_req_t req, struct inode *inode,
+                             const struct fuse_file_info *fi)
+{
+    const struct handle *handle;
+
+    if (S_ISDIR(inode->type))
+        return -EISDIR;
+    if (!context->records)
+        return -EOPNOTSUPP;
+    handle = handle_find(context->handles, fi->fh);
+    if (!handle)
+        return -EBADF;
+    return handle_writes(handle) || caller_is_root(req) || is_owner_of(context, req, inode)
+               ? 0
+               : -EACCES;
+}
+
+_Static_assert(HISTORY_ENTRIES == MIGFS_HISTORY_HANDOVERS, "all that is kept is told");
+
+static void show_handover(const struct history_entry *entry, struct migfs_handover *handover)
+{
+    *handover = (struct migfs_handover){
+        .generation = entry->generation,
+        .time_ns = entry->time_ns,
+        .release_ns = entry->release_ns,
+        .acquire_ns = entry->acquire_ns,
+        .bytes = entry->flushed_bytes,
+        .verified = entry->verified,
+    };
+    _Static_assert(sizeof(handover->from) == sizeof(entry->from), "a name is as long in either");
+    memcpy(handover->from, entry->from, sizeof(handover->from));
+    memcpy(handover->to, entry->to, sizeof(handover->to));
+}
+
+static int history_serve(struct context *context, fuse_req_t req, struct inode *inode,
+                         const struct fuse_file_info *fi)
+{
+    struct history_entry *entries;
+    struct migfs_history *history;
+    int count = history_permitted(context, req, inode, fi);
+
+    if (count != 0)
+        return count;
+    entries = calloc(HISTORY_ENTRIES, sizeof(*entries));
+    history = calloc(1, sizeof(*history));
+    count = entries && history ? history_file_read(context, inode, entries) : -ENOMEM;
+    if (count >= 0) {
+        history->version = MIGFS_IOC_VERSION;
+        history->count = (__u32)count;
+        for (int i = 0; i < count; i++)
+            show_handover(&entries[i], &history->handovers[i]);
+        fuse_reply_ioctl(req, 0, history, sizeof(*history));
+    }
+    free(history);
+    free(entries);
+    return count < 0 ? count : 0;
 }
 
 /* Replies, now or later, or returns a negative errno to reply with. */
@@ -176,7 +254,10 @@ static int serve(fuse_req_t req, fuse_ino_t ino, const struct fuse_file_info *fi
     switch (argument->call) {
     case IOCTL_ACQUIRE:
     case IOCTL_RELEASE:
-        return handoff_serve(context, req, inode, fi, argument->call == IOCTL_ACQUIRE);
+    case IOCTL_FORGET:
+        return handoff_serve(context, req, inode, fi, argument->call);
+    case IOCTL_HISTORY:
+        return history_serve(context, req, inode, fi);
     case IOCTL_STATUS:
     case IOCTL_EVENTS:
         return query_serve(context, req, inode, argument);

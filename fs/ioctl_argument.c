@@ -9,7 +9,8 @@ enum {
     PATH_LENGTH_MAX = 4095,
 };
 
-_Static_assert(sizeof(struct migfs_files) <= 16380, "FUSE carries no more");
+_Static_assert(sizeof(struct migfs_files) <= 16380 && sizeof(struct migfs_history) <= 16380,
+               "FUSE carries no more");
 _Static_assert(sizeof(struct migfs_file) + PATH_LENGTH_MAX + 1 <= MIGFS_FILES_BUFFER_SIZE,
                "a file without locks always fits");
 
@@ -28,16 +29,31 @@ static int parse_handoff(const void *in, size_t in_size, size_t out_size)
 static int parse_files(const void *in, size_t in_size, size_t out_size,
                        struct ioctl_argument *argument)
 {
+    const __u32 flags = argument->call == IOCTL_STATUS ? MIGFS_FILES_CHECK : 0;
     struct migfs_files files;
 
     if (in_size != sizeof(files) || out_size != sizeof(files))
         return -EINVAL;
     memcpy(&files, in, sizeof(files));
-    if (files.version != MIGFS_IOC_VERSION || files.flags != 0 || files.count != 0 ||
+    if (files.version != MIGFS_IOC_VERSION || (files.flags & ~flags) != 0 || files.count != 0 ||
         files.used != 0 || files.reserved != 0)
         return -EINVAL;
     argument->ino = files.ino;
     argument->cursor = files.cursor;
+    argument->checks = (files.flags & MIGFS_FILES_CHECK) != 0;
+    return 0;
+}
+
+static int parse_history(const void *in, size_t in_size, size_t out_size)
+{
+    struct migfs_history history;
+
+    if (in_size != sizeof(history) || out_size != sizeof(history))
+        return -EINVAL;
+    memcpy(&history, in, offsetof(struct migfs_history, handovers));
+    if (history.version != MIGFS_IOC_VERSION || history.flags != 0 || history.count != 0 ||
+        history.reserved != 0)
+        return -EINVAL;
     return 0;
 }
 
@@ -49,14 +65,13 @@ int ioctl_argument_parse(unsigned command, const void *in, size_t in_size, size_
         unsigned command;
         enum ioctl_call call;
     } calls[] = {
-        {MIGFS_IOC_ACQUIRE, IOCTL_ACQUIRE},
-        {MIGFS_IOC_RELEASE, IOCTL_RELEASE},
-        {MIGFS_IOC_STATUS, IOCTL_STATUS},
-        {MIGFS_IOC_EVENTS, IOCTL_EVENTS},
+        {MIGFS_IOC_ACQUIRE, IOCTL_ACQUIRE}, {MIGFS_IOC_RELEASE, IOCTL_RELEASE},
+        {MIGFS_IOC_STATUS, IOCTL_STATUS},   {MIGFS_IOC_EVENTS, IOCTL_EVENTS},
+        {MIGFS_IOC_FORGET, IOCTL_FORGET},   {MIGFS_IOC_HISTORY, IOCTL_HISTORY},
     };
     struct ioctl_argument parsed = {.ino = 0};
     size_t i = 0;
-    int error;
+    int error = -ENOTTY;
 
     if (_IOC_TYPE(command) != MIGFS_IOC_TYPE)
         return -ENOTTY;
@@ -67,10 +82,20 @@ int ioctl_argument_parse(unsigned command, const void *in, size_t in_size, size_
     if (calls[i].command != command || in == NULL)
         return -EINVAL;
     parsed.call = calls[i].call;
-    if (parsed.call == IOCTL_ACQUIRE || parsed.call == IOCTL_RELEASE)
+    switch (parsed.call) {
+    case IOCTL_ACQUIRE:
+    case IOCTL_RELEASE:
+    case IOCTL_FORGET:
         error = parse_handoff(in, in_size, out_size);
-    else
+        break;
+    case IOCTL_HISTORY:
+        error = parse_history(in, in_size, out_size);
+        break;
+    case IOCTL_STATUS:
+    case IOCTL_EVENTS:
         error = parse_files(in, in_size, out_size, &parsed);
+        break;
+    }
     if (error == 0)
         *argument = parsed;
     return error;

@@ -18,12 +18,15 @@ enum ioctl_call {
     IOCTL_RELEASE,
     IOCTL_STATUS,
     IOCTL_EVENTS,
+    IOCTL_FORGET,
+    IOCTL_HISTORY,
 };
 
 struct ioctl_argument {
     enum ioctl_call call;
     uint64_t ino;    /* STATUS, EVENTS: 0, or the one file asked for */
     uint64_t cursor; /* STATUS, EVENTS */
+    bool checks;     /* STATUS */
 };
 
 /*

@@ -494,7 +494,8 @@ bool lock_handle_writes(struct context *context, struct inode *inode, const stru
     return writes;
 }
 
-/* The lowest range in the way of the change; for the daemon's locks, in that of their first byte. */
+/* The lowest range in the way of the change; for the daemon's locks, in that of their first byte.
+ */
 static const struct range *conflict_of(struct inode *inode, const struct lock_change *change)
 {
     const struct range *conflict = NULL;

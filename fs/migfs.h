@@ -8,18 +8,22 @@
  *     MIGFS_IOC_ACQUIRE  struct migfs_handoff  this host becomes owner of the file
  *     MIGFS_IOC_RELEASE  struct migfs_handoff  what was written is in the store, other hosts may
  *                                              acquire; the open handles here are stopped
+ *     MIGFS_IOC_FORGET   struct migfs_handoff  what the file holds now is accepted as it is
+ *     MIGFS_IOC_HISTORY  struct migfs_history  the last hand-overs of the file
  *     MIGFS_IOC_STATUS   struct migfs_files    the open files, now
  *     MIGFS_IOC_EVENTS   struct migfs_files    their transitions, as they end; waits for the next
  *
- * Each is for the file of the descriptor. On a directory it is for all open files below.
+ * Each is for the file of the descriptor. On a directory it is for all open files below, but for
+ * HISTORY.
  *
  * Rights: STATUS and EVENTS, any descriptor. Pids and commands are shown to root and to the file's
- * owner. ACQUIRE and RELEASE, a descriptor open for writing; on a directory, root.
+ * owner. ACQUIRE, RELEASE and FORGET, a descriptor open for writing; on a directory, root. HISTORY,
+ * a descriptor open for writing, or any of root or the file's owner.
  *
  * All calls may be made from any thread, at once. All fields are in the machine's byte order; the
  * layout is the same for 32-bit and 64-bit programs.
  *
- * Errors of all four:
+ * Errors of all:
  *     ENOTTY     not a migfs, or not one of these calls
  *     EINVAL     the argument has another size, `version` is not MIGFS_IOC_VERSION, a flag is not
  * known, or a field that must be zero is not. Nothing was changed. ENOMEM     out of memory ENODEV
@@ -33,7 +37,7 @@
 
 #define MIGFS_IOC_VERSION 1
 
-/* ACQUIRE and RELEASE ------------------------------------------------------------------------- */
+/* ACQUIRE, RELEASE and FORGET ----------------------------------------------------------------- */
 
 /*
  * ACQUIRE waits until this host is owner, RELEASE until all is in the store and other hosts may
@@ -44,6 +48,11 @@
  * handle but the caller's is closed. A file that was never acquired can be released, too: it is
  * flushed and its open handles are stopped (writes get EIO) until it is acquired again.
  *
+ * FORGET is for a file that an acquire refused, since it is stale or was written by somebody who
+ * never acquired it: length, times and digests in its record become those of what is there, so that
+ * the next acquire goes on with it. It needs the file for itself for a moment, as ACQUIRE does, and
+ * acquires nothing. Of a file that this host owns there is nothing to forget.
+ *
  * Returns 0 when all files are done. Otherwise -1 with the errno of the first that failed, which
  * the argument names, too; the others were tried all the same:
  *     EBADF      the descriptor is not open for writing (files)
@@ -51,8 +60,9 @@
  *     ENOENT     ACQUIRE: nobody but the caller has the file open
  *     ETIMEDOUT  not done by the deadline: another host still writes, or the store is stuck
  *     EAGAIN     ACQUIRE: somebody holds a lock that stands in the way
- *     EIO        the store failed, or the file is fenced: its locks were lost
- *     EOPNOTSUPP the mount keeps no coherence (coherence=off)
+ *     EIO        the store failed, or the file is fenced: its locks were lost; ACQUIRE: or it is
+ *                stale, or with fence=strict somebody wrote it who never acquired it (the log says)
+ *     EOPNOTSUPP the mount keeps no coherence (coherence=off), or for FORGET no records
  *     others     as the store said: EACCES, ENOSPC, ESTALE
  */
 struct migfs_handoff {
@@ -101,6 +111,14 @@ enum migfs_direction {
     MIGFS_DIRECTION_RELEASE = 2,
 };
 
+/* migfs_file.handoff_verified: whether what was acquired was as its last owner had left it. */
+enum migfs_verified {
+    MIGFS_VERIFIED_NO = 0,     /* there was nothing to compare with, or it could not be read */
+    MIGFS_VERIFIED_PARTLY = 1, /* it was, as far as there was time to look */
+    MIGFS_VERIFIED_YES = 2,    /* it was, by its length, its times and what was written last */
+    MIGFS_VERIFIED_WRITTEN = 3 /* it was not: somebody had written it who never acquired it */
+};
+
 /* migfs_lock.type */
 enum migfs_lock_type {
     MIGFS_LOCK_READ = 0,
@@ -146,13 +164,20 @@ struct migfs_file {
     __u64 handoff_duration_ns;   /* from the lock or the call to its answer */
     __u64 handoff_bytes_flushed; /* that programs had written, and the store did not have yet */
     __u64 handoff_pages_dropped; /* of this host's page cache */
+    __u64 foreign_writes;        /* times that somebody wrote it who had not acquired it, as far as
+                                    this host has noticed since the file is known here */
+    __u64 stale_acquires;        /* that failed: the store gave other data than what was written */
+    __u32 handoff_verified;      /* enum migfs_verified: of an acquire */
+    __u32 reserved;
     __u32 lock_count;
     __u32 path_length; /* in bytes, without the NUL, up to 4,095; the path is below the mount's
                           root, and does not begin with a slash */
 };
 
 /* migfs_files.flags */
-#define MIGFS_FILES_LOST 0x1u /* out, EVENTS: some came and went unseen since `cursor` */
+#define MIGFS_FILES_LOST 0x1u      /* out, EVENTS: some came and went unseen since `cursor` */
+#define MIGFS_FILES_CHECK 0x2u     /* in, STATUS: ask the store first; see below */
+#define MIGFS_FILES_UNCHECKED 0x4u /* out, STATUS: it did not answer in time */
 
 #define MIGFS_FILES_BUFFER_SIZE 16336u
 
@@ -160,8 +185,11 @@ struct migfs_file {
  * STATUS, begun with cursor 0: `buffer` holds `count` files, `cursor` says where the next call is
  * to go on, 0: that was all. No file comes twice; one that stays open throughout comes once.
  * Never waits, not even for the store: what another host did since the file was last opened, locked
- * or handed over here may not show yet. Makes no handle other than the caller's own descriptor:
- * asked of a directory about one `ino`, it tells of that file without opening it.
+ * or handed over here may not show yet. With MIGFS_FILES_CHECK and cursor 0 the files that this
+ * host owns are looked at first, whether somebody else changed them; that takes a quarter of a
+ * second at most, and MIGFS_FILES_UNCHECKED says that it was not enough. Makes no handle other than
+ * the caller's own descriptor: asked of a directory about one `ino`, it tells of that file without
+ * opening it.
  *
  * EVENTS: each entry is a file as it was when a transition had ended. Called with cursor 0 it
  * returns no entry and a cursor, at once; called with the cursor that the last call returned, all
@@ -170,7 +198,7 @@ struct migfs_file {
  */
 struct migfs_files {
     __u32 version;  /* in: MIGFS_IOC_VERSION */
-    __u32 flags;    /* in: 0; out: MIGFS_FILES_* */
+    __u32 flags;    /* in: 0 or MIGFS_FILES_CHECK; out: MIGFS_FILES_* */
     __u64 ino;      /* in: only the file with this st_ino, wherever in the mount; 0: the file of the
                        descriptor, or all below the directory of the descriptor */
     __u64 cursor;   /* in: 0, or as the last call returned; out: see above */
@@ -193,10 +221,47 @@ static inline const char *migfs_file_path(const struct migfs_file *file)
     return (const char *)(migfs_file_locks(file) + file->lock_count);
 }
 
+/* HISTORY ------------------------------------------------------------------------------------- */
+
+#define MIGFS_HISTORY_HANDOVERS 64
+#define MIGFS_HOST_NAME_SIZE 64
+
+/* One hand-over to an owner that may write. */
+struct migfs_handover {
+    __u64 generation; /* that it began */
+    __s64 time_ns;    /* when the acquire was answered: nanoseconds since 1970-01-01 UTC, by the
+                         clock of the host that acquired */
+    __u64 release_ns; /* how long the release took before; 0: not known, or there was none */
+    __u64 acquire_ns; /* and the acquire */
+    __u64 bytes;      /* that programs had written, and the release had to write to the store */
+    __u32 verified;   /* enum migfs_verified */
+    __u32 reserved;
+    char from[MIGFS_HOST_NAME_SIZE]; /* name of the host that was owner; empty: there was none */
+    char to[MIGFS_HOST_NAME_SIZE];   /* and of the one that acquired; both NUL-terminated */
+};
+
+/*
+ * The last hand-overs of a file, newest first. They are kept for people: an entry is written soon
+ * after its acquire, and may be missing if the host failed then. Errors beside those of all:
+ *     EACCES     the descriptor is not open for writing, and the caller neither root nor the owner
+ *     EISDIR     of a directory
+ *     EOPNOTSUPP the mount has no records
+ *     others     as the store said
+ */
+struct migfs_history {
+    __u32 version;                                            /* in: MIGFS_IOC_VERSION */
+    __u32 flags;                                              /* in: 0 */
+    __u32 count;                                              /* in: 0; out: how many there are */
+    __u32 reserved;                                           /* in: 0 */
+    struct migfs_handover handovers[MIGFS_HISTORY_HANDOVERS]; /* out: the first `count` of them */
+};
+
 #define MIGFS_IOC_TYPE 0xdc
 #define MIGFS_IOC_ACQUIRE _IOWR(MIGFS_IOC_TYPE, 1, struct migfs_handoff)
 #define MIGFS_IOC_RELEASE _IOWR(MIGFS_IOC_TYPE, 2, struct migfs_handoff)
 #define MIGFS_IOC_STATUS _IOWR(MIGFS_IOC_TYPE, 3, struct migfs_files)
 #define MIGFS_IOC_EVENTS _IOWR(MIGFS_IOC_TYPE, 4, struct migfs_files)
+#define MIGFS_IOC_FORGET _IOWR(MIGFS_IOC_TYPE, 5, struct migfs_handoff)
+#define MIGFS_IOC_HISTORY _IOWR(MIGFS_IOC_TYPE, 6, struct migfs_history)
 
 #endif

@@ -103,15 +103,16 @@ static int open_below(fuse_req_t req, struct inode *inode, int flags)
 /* O_TRUNC changes the file, and passes the gate like a write. */
 static int open_gated(fuse_req_t req, struct inode *inode, int flags)
 {
+    struct gate_pass pass;
     int result;
 
     if (!(flags & O_TRUNC))
         return open_below(req, inode, flags);
-    result = gate_enter(context_of(req), inode, NULL);
+    result = gate_enter(context_of(req), inode, NULL, GATE_WHOLE_FILE, &pass);
     if (result != 0)
         return result;
     result = open_below(req, inode, flags);
-    gate_leave(inode, 0);
+    gate_leave(&pass, &(struct gate_outcome){.effect = result >= 0 ? TRACE_CUTS : TRACE_UNSURE});
     return result;
 }
 

@@ -21,6 +21,8 @@
  */
 #define UNSETTLED_NS (INT64_C(2) * 1000000000)
 
+#define HISTORY_DIRECTORY "history"
+
 struct record_directory {
     int path_fd; /* O_PATH */
     uid_t uid;   /* its owner, as whom all of it is done */
@@ -31,6 +33,8 @@ struct record_directory {
     int64_t moved_at_ns; /* CLOCK_MONOTONIC, when a new time was first seen */
     struct statx_timestamp mtime, ctime;
     bool listed;
+    ino_t walked_to;      /* by record_directory_next */
+    int64_t walked_at_ns; /* CLOCK_MONOTONIC, 0: never */
 };
 
 static int make_directory(struct context *context)
@@ -241,6 +245,35 @@ bool record_directory_lists(struct record_directory *directory, ino_t ino)
     return found;
 }
 
+static int open_history_directory(const struct record_directory *directory, bool makes)
+{
+    const int flags = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+    int fd = openat(directory->path_fd, HISTORY_DIRECTORY, flags);
+
+    if (fd < 0 && errno == ENOENT && makes) {
+        (void)mkdirat(directory->path_fd, HISTORY_DIRECTORY, 0700); /* the open says how it went */
+        fd = openat(directory->path_fd, HISTORY_DIRECTORY, flags);
+    }
+    return fd >= 0 ? fd : -errno;
+}
+
+int record_directory_open_history(const struct record_directory *directory, ino_t ino, int flags)
+{
+    char name[20];
+
+    snprintf(name, sizeof(name), "%jx", (uintmax_t)ino);
+    _cleanup_caller_ struct caller caller = caller_begin_as(directory->uid, directory->gid);
+    if (caller.error != 0)
+        return caller.error;
+    const int parent = open_history_directory(directory, (flags & O_CREAT) != 0);
+    if (parent < 0)
+        return parent;
+    int fd = openat(parent, name, flags | O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+    fd = fd >= 0 ? fd : -errno;
+    close(parent);
+    return fd;
+}
+
 int record_directory_open_file(const struct record_directory *directory, ino_t ino, int flags)
 {
     char name[20];
@@ -264,4 +297,54 @@ int record_directory_sync(const struct record_directory *directory)
     error = fsync(dirfd(listing)) == 0 || errno == EINVAL ? 0 : -errno;
     closedir(listing);
     return error;
+}
+
+int record_directory_remove(const struct record_directory *directory, ino_t ino)
+{
+    char name[20];
+
+    snprintf(name, sizeof(name), "%jx", (uintmax_t)ino);
+    _cleanup_caller_ struct caller caller = caller_begin_as(directory->uid, directory->gid);
+    if (caller.error != 0)
+        return caller.error;
+    if (unlinkat(directory->path_fd, name, 0) != 0)
+        return -errno;
+    const int parent = open_history_directory(directory, false);
+    const bool left = parent >= 0 && unlinkat(parent, name, 0) != 0 && errno != ENOENT;
+    const int error = left ? -errno : 0;
+    if (parent >= 0)
+        close(parent);
+    return error;
+}
+
+bool record_directory_is_due(struct record_directory *directory, int64_t pause_ns)
+{
+    const int64_t now_ns = pool_now_ns();
+
+    pthread_mutex_lock(&directory->mutex);
+    const bool due = directory->walked_at_ns == 0 || now_ns - directory->walked_at_ns >= pause_ns;
+    if (due)
+        directory->walked_at_ns = now_ns;
+    pthread_mutex_unlock(&directory->mutex);
+    return due;
+}
+
+bool record_directory_next(struct record_directory *directory, ino_t *ino)
+{
+    size_t low = 0;
+
+    pthread_mutex_lock(&directory->mutex);
+    for (size_t high = directory->count; low < high;) {
+        const size_t middle = low + (high - low) / 2;
+
+        if (directory->inos[middle] <= directory->walked_to)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    const bool found = low < directory->count;
+    directory->walked_to = found ? directory->inos[low] : 0;
+    *ino = directory->walked_to;
+    pthread_mutex_unlock(&directory->mutex);
+    return found;
 }

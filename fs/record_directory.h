@@ -9,6 +9,7 @@
 #include "context.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 struct record_directory;
@@ -34,6 +35,22 @@ bool record_directory_lists(struct record_directory *directory, ino_t ino);
  * A descriptor, the caller's to close, or a negative errno.
  */
 int record_directory_open_file(const struct record_directory *directory, ino_t ino, int flags);
+
+/*
+ * The same of the file of that name in its `history/`, which O_CREAT makes too; nothing is stable
+ * by itself there.
+ */
+int record_directory_open_history(const struct record_directory *directory, ino_t ino, int flags);
+
+/* Removes the record of an inode number, and its history. 0 or a negative errno. */
+int record_directory_remove(const struct record_directory *directory, ino_t ino);
+
+/*
+ * Who goes through all records bit by bit: whether `pause_ns` have passed since this was true the
+ * last time, and the number of the next one. False behind the last one, and then anew.
+ */
+bool record_directory_is_due(struct record_directory *directory, int64_t pause_ns);
+bool record_directory_next(struct record_directory *directory, ino_t *ino);
 
 /* A new name in it lasts from now on. 0 or a negative errno. */
 int record_directory_sync(const struct record_directory *directory);

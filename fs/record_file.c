@@ -31,7 +31,7 @@ struct record_handle {
     pthread_mutex_t mutex; /* also across a read or write of it */
 };
 
-static bool may_have_record(struct context *context, const struct inode *inode)
+bool record_file_is_kept(struct context *context, const struct inode *inode)
 {
     const struct inode *root = inode_find(context->inodes, FUSE_ROOT_ID);
 
@@ -49,7 +49,7 @@ static int look_if_plain(struct inode *inode, void *data)
 {
     struct context *context = data;
 
-    if (!may_have_record(context, inode) ||
+    if (!record_file_is_kept(context, inode) ||
         !record_directory_lists(context->records, inode->identity.ino))
         return 0;
     pthread_mutex_lock(&inode->mutex);
@@ -72,7 +72,7 @@ bool record_look(struct context *context, struct inode *inode)
 {
     enum owner_state before, after;
 
-    if (!may_have_record(context, inode))
+    if (!record_file_is_kept(context, inode))
         return false;
     if (record_directory_look(context->records))
         (void)inode_each_open(context->inodes, look_if_plain, context); /* short of memory: the
@@ -81,7 +81,7 @@ bool record_look(struct context *context, struct inode *inode)
     before = owner_state(&inode->owner);
     pthread_mutex_unlock(&inode->mutex);
     if (record_directory_lists(context->records, inode->identity.ino))
-        (void)record_file_read(context, inode); /* said there; the acquire is who needs it */
+        (void)record_file_read(context, inode, NULL); /* said there; the acquire is who needs it */
     else
         forget_record(inode);
     pthread_mutex_lock(&inode->mutex);
@@ -90,7 +90,7 @@ bool record_look(struct context *context, struct inode *inode)
     return before != after;
 }
 
-static struct record_identity identity_of(const struct inode *inode)
+struct record_identity record_identity_of(const struct inode *inode)
 {
     const struct inode_identity *from = &inode->identity;
 
@@ -112,8 +112,8 @@ static void record_handle_free(struct record_handle *record)
     free(record);
 }
 
-/* Opens the record of the inode; O_CREAT in `flags` makes it. */
-static int record_handle_open(struct context *context, struct inode *inode, int flags,
+/* Opens the record of an inode number; O_CREAT in `flags` makes it. */
+static int record_handle_open(struct context *context, ino_t ino, int flags,
                               struct record_handle **result)
 {
     const struct record_directory *directory = context->records;
@@ -123,10 +123,10 @@ static int record_handle_open(struct context *context, struct inode *inode, int 
     if (!record)
         return -ENOMEM;
     record->is_direct = true;
-    fd = record_directory_open_file(directory, inode->identity.ino, flags | O_DIRECT);
+    fd = record_directory_open_file(directory, ino, flags | O_DIRECT);
     if (fd == -EINVAL) { /* a store without O_DIRECT */
         record->is_direct = false;
-        fd = record_directory_open_file(directory, inode->identity.ino, flags);
+        fd = record_directory_open_file(directory, ino, flags);
     }
     if (fd < 0) {
         free(record);
@@ -165,7 +165,7 @@ static int record_handle_of(struct context *context, struct inode *inode, int fl
     pthread_mutex_unlock(&inode->mutex);
     if (*result)
         return 0;
-    error = record_handle_open(context, inode, flags, &opened);
+    error = record_handle_open(context, inode->identity.ino, flags, &opened);
     if (error != 0)
         return error;
     opened->references = 1; /* the caller's */
@@ -238,9 +238,9 @@ static void tell_owner(struct context *context, struct inode *inode, const struc
 }
 
 static int judge(struct context *context, struct inode *inode, struct record_handle *handle,
-                 const uint8_t *bytes, size_t size)
+                 const uint8_t *bytes, size_t size, struct record_seen *seen)
 {
-    const struct record_identity identity = identity_of(inode);
+    const struct record_identity identity = record_identity_of(inode);
     struct record record;
     const enum record_verdict verdict =
         record_decode(bytes, size, &identity, &record, &handle->slot);
@@ -251,6 +251,8 @@ static int judge(struct context *context, struct inode *inode, struct record_han
         handle->sequence = record.sequence;
         (void)set_odd(inode, false); /* what it was does not matter here */
         tell_owner(context, inode, &record);
+        if (seen)
+            *seen = (struct record_seen){.is_valid = true, .record = record};
         return 0;
     }
     tell_owner_of_none(inode);
@@ -260,7 +262,7 @@ static int judge(struct context *context, struct inode *inode, struct record_han
 }
 
 static int read_and_judge(struct context *context, struct inode *inode,
-                          struct record_handle *handle)
+                          struct record_handle *handle, struct record_seen *seen)
 {
     uint8_t *bytes = aligned_alloc(RECORD_ALIGNMENT, READ_BYTES);
     ssize_t size;
@@ -270,7 +272,7 @@ static int read_and_judge(struct context *context, struct inode *inode,
         return -ENOMEM;
     pthread_mutex_lock(&handle->mutex);
     size = read_fresh(handle, bytes);
-    error = size < 0 ? (int)size : judge(context, inode, handle, bytes, (size_t)size);
+    error = size < 0 ? (int)size : judge(context, inode, handle, bytes, (size_t)size, seen);
     if (size < 0)
         say_once(context, inode, strerror((int)-size));
     pthread_mutex_unlock(&handle->mutex);
@@ -278,13 +280,15 @@ static int read_and_judge(struct context *context, struct inode *inode,
     return error;
 }
 
-int record_file_read(struct context *context, struct inode *inode)
+int record_file_read(struct context *context, struct inode *inode, struct record_seen *seen)
 {
     const bool required = context->options.record == RECORD_REQUIRE;
     struct record_handle *handle;
     int error;
 
-    if (!may_have_record(context, inode))
+    if (seen)
+        seen->is_valid = false;
+    if (!record_file_is_kept(context, inode))
         return required && S_ISREG(inode->type) && !context->records ? -EIO : 0;
     error = record_handle_of(context, inode, 0, &handle);
     if (error == -ENOENT) {
@@ -292,29 +296,102 @@ int record_file_read(struct context *context, struct inode *inode)
         return 0;
     }
     if (error == 0) {
-        error = read_and_judge(context, inode, handle);
+        error = read_and_judge(context, inode, handle, seen);
         record_handle_put(inode, handle);
     }
     return required ? error : 0;
 }
 
+static int read_any(const struct record_handle *handle, ino_t ino, struct record_seen *seen,
+                    struct stat *attributes)
+{
+    const struct record_identity identity = {.ino = ino};
+    uint8_t *bytes = aligned_alloc(RECORD_ALIGNMENT, READ_BYTES);
+    ssize_t size;
+    unsigned slot;
+
+    if (!bytes)
+        return -ENOMEM;
+    size = read_fresh(handle, bytes);
+    if (size >= 0)
+        seen->is_valid =
+            record_decode(bytes, (size_t)size, &identity, &seen->record, &slot) == RECORD_VALID;
+    free(bytes);
+    if (size < 0)
+        return (int)size;
+    return fstat(handle->fd, attributes) == 0 ? 0 : -errno;
+}
+
+int record_file_read_any(struct context *context, ino_t ino, struct record_seen *seen,
+                         struct stat *attributes)
+{
+    struct record_handle *handle;
+    int error = record_handle_open(context, ino, 0, &handle);
+
+    if (error != 0)
+        return error;
+    error = read_any(handle, ino, seen, attributes);
+    record_handle_free(handle);
+    return error;
+}
+
+static int64_t nanoseconds(const struct timespec *time)
+{
+    return time->tv_sec * INT64_C(1000000000) + time->tv_nsec;
+}
+
+static struct record_file_handle file_handle_of(const struct inode *inode)
+{
+    const struct inode_identity *from = &inode->identity;
+    struct record_file_handle handle = {.type = from->handle_type};
+
+    _Static_assert(sizeof(handle.bytes) == sizeof(from->handle), "either holds what there may be");
+    if (from->handle_type != 0) {
+        handle.length = from->handle_bytes;
+        memcpy(handle.bytes, from->handle, from->handle_bytes);
+    }
+    return handle;
+}
+
+static struct trace trace_of(const struct stat *attributes)
+{
+    return (struct trace){
+        .length_bytes = (uint64_t)attributes->st_size,
+        .ctime_ns = nanoseconds(&attributes->st_ctim),
+        .mtime_ns = nanoseconds(&attributes->st_mtim),
+    };
+}
+
+static void add_digests(struct inode *inode, struct record *record)
+{
+    pthread_mutex_lock(&inode->mutex);
+    record->digest_count = (uint32_t)digest_ring_copy(&inode->digests, record->digests);
+    pthread_mutex_unlock(&inode->mutex);
+}
+
+/* What an owner has yet to write nobody can compare: its record has no digests. */
 static struct record record_now(struct context *context, struct inode *inode,
-                                const struct record_handle *handle, enum record_state state,
-                                uint64_t generation, const struct stat *attributes)
+                                const struct record_handle *handle, const struct record_news *news)
 {
     struct timespec now;
+    struct record record;
 
     clock_gettime(CLOCK_REALTIME, &now);
-    return (struct record){
+    record = (struct record){
         .sequence = handle->sequence + 1,
-        .generation = generation,
-        .state = state,
-        .identity = identity_of(inode),
+        .generation = news->generation,
+        .state = news->state,
+        .identity = record_identity_of(inode),
         .host = context->host,
-        .time_ns = now.tv_sec * INT64_C(1000000000) + now.tv_nsec,
-        .length_bytes = (uint64_t)attributes->st_size,
-        .ctime_ns = attributes->st_ctim.tv_sec * INT64_C(1000000000) + attributes->st_ctim.tv_nsec,
+        .time_ns = nanoseconds(&now),
+        .trace = news->trace,
+        .flushed_bytes = news->flushed_bytes,
+        .duration_ns = news->duration_ns,
+        .file_handle = file_handle_of(inode),
     };
+    if (news->state == RECORD_RELEASED)
+        add_digests(inode, &record);
+    return record;
 }
 
 /*
@@ -349,15 +426,14 @@ static int write_slot(struct record_handle *handle, const struct record *record)
 }
 
 static int write_record(struct context *context, struct inode *inode, struct record_handle *handle,
-                        enum record_state state, uint64_t generation, const struct stat *attributes)
+                        const struct record_news *news)
 {
     int error = 0;
 
     pthread_mutex_lock(&handle->mutex);
     const bool is_new = !handle->has_slot;
     if (!handle->is_future) {
-        const struct record record =
-            record_now(context, inode, handle, state, generation, attributes);
+        const struct record record = record_now(context, inode, handle, news);
 
         error = write_slot(handle, &record);
     }
@@ -372,20 +448,26 @@ static int stat_at_server(struct context *context, struct inode *inode, struct s
     return pin.fd < 0 ? pin.fd : inode_stat(context->inodes, inode, pin.fd, true, attributes);
 }
 
-int record_file_write(struct context *context, struct inode *inode, enum record_state state,
-                      uint64_t generation)
+int record_file_trace(struct context *context, struct inode *inode, struct trace *trace)
+{
+    struct stat attributes;
+    const int error = stat_at_server(context, inode, &attributes);
+
+    if (error == 0)
+        *trace = trace_of(&attributes);
+    return error;
+}
+
+int record_file_write(struct context *context, struct inode *inode, const struct record_news *news)
 {
     struct record_handle *handle;
-    struct stat attributes;
     int error;
 
-    if (!may_have_record(context, inode))
+    if (!record_file_is_kept(context, inode))
         return 0;
-    error = stat_at_server(context, inode, &attributes);
-    if (error == 0)
-        error = record_handle_of(context, inode, O_CREAT, &handle);
+    error = record_handle_of(context, inode, O_CREAT, &handle);
     if (error == 0) {
-        error = write_record(context, inode, handle, state, generation, &attributes);
+        error = write_record(context, inode, handle, news);
         record_handle_put(inode, handle);
     }
     if (error != 0)

@@ -20,16 +20,49 @@ struct record_handle;
  */
 bool record_look(struct context *context, struct inode *inode);
 
-/*
- * Reads the inode's record, fresh, and tells the owner state of it. 0, also where there is none or
- * it is worth nothing; a negative errno where the options require a record and none can be had.
- */
-int record_file_read(struct context *context, struct inode *inode);
+/* What reading found. */
+struct record_seen {
+    bool is_valid; /* else there is none, or it is worth nothing */
+    struct record record;
+};
 
-/* Writes the state and the generation with the file's present length and ctime; stable on return.
+/*
+ * Reads the inode's record, fresh, and tells the owner state of it; fills *seen where that is not
+ * NULL. 0, also where there is none or it is worth nothing; a negative errno where the options
+ * require a record and none can be had.
  */
-int record_file_write(struct context *context, struct inode *inode, enum record_state state,
-                      uint64_t generation);
+int record_file_read(struct context *context, struct inode *inode, struct record_seen *seen);
+
+/*
+ * Reads the record of an inode number, whichever file of it that is for, and the attributes of the
+ * record's own file; tells nobody. 0 or a negative errno.
+ */
+int record_file_read_any(struct context *context, ino_t ino, struct record_seen *seen,
+                         struct stat *attributes);
+
+/* As a record names it. */
+struct record_identity record_identity_of(const struct inode *inode);
+
+/* Whether the inode has a record, or may get one. */
+bool record_file_is_kept(struct context *context, const struct inode *inode);
+
+/* The file's length and times as the server has them now. 0 or a negative errno. */
+int record_file_trace(struct context *context, struct inode *inode, struct trace *trace);
+
+/* What a transition has to say of itself. */
+struct record_news {
+    enum record_state state;
+    uint64_t generation;
+    struct trace trace;     /* of the file, now */
+    uint64_t flushed_bytes; /* of a hand-over, so far */
+    uint64_t duration_ns;
+};
+
+/*
+ * Writes that, and, of a file that is handed over, the digests of what was written and is in the
+ * store. Stable on return.
+ */
+int record_file_write(struct context *context, struct inode *inode, const struct record_news *news);
 
 /* The last handle of the inode is gone: its record is no longer kept open. */
 void record_file_last_close(struct inode *inode);

@@ -66,7 +66,7 @@ static void run_look(struct context *context, struct job *job)
     inode->look_is_due = false;
     const uint64_t epoch = inode->owner.epoch;
     pthread_mutex_unlock(&inode->mutex);
-    (void)record_file_read(context, inode); /* said there */
+    (void)record_file_read(context, inode, NULL); /* said there */
     pthread_mutex_lock(&inode->mutex);
     const bool changed = inode->owner.epoch != epoch;
     pthread_mutex_unlock(&inode->mutex);

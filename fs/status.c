@@ -2,6 +2,7 @@
 #include "status.h"
 
 #include "lock.h"
+#include "verify.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,6 +26,10 @@ _Static_assert((int)MIGFS_STATE_PLAIN == (int)OWNER_PLAIN &&
                    (int)MIGFS_PROFILE_RANGE == (int)PROFILE_RANGE &&
                    (int)MIGFS_PROFILE_FLOCK == (int)PROFILE_FLOCK &&
                    (int)MIGFS_PROFILE_NONE == (int)PROFILE_NONE &&
+                   (int)MIGFS_VERIFIED_NO == (int)VERIFY_UNKNOWN &&
+                   (int)MIGFS_VERIFIED_PARTLY == (int)VERIFY_PARTLY &&
+                   (int)MIGFS_VERIFIED_YES == (int)VERIFY_WHOLE &&
+                   (int)MIGFS_VERIFIED_WRITTEN == (int)VERIFY_WRITTEN &&
                    (int)MIGFS_LOCK_READ == (int)RANGE_READ &&
                    (int)MIGFS_LOCK_WRITE == (int)RANGE_WRITE,
                "migfs.h numbers these as they are numbered here");
@@ -136,6 +141,7 @@ static void take_handoff(const struct handoff_report *report, struct migfs_file 
     file->handoff_duration_ns = report->duration_ns;
     file->handoff_bytes_flushed = report->bytes_flushed;
     file->handoff_pages_dropped = report->pages_dropped;
+    file->handoff_verified = report->verified;
 }
 
 static void take_ranges(const struct range_table *ranges, struct file_status *status)
@@ -182,6 +188,8 @@ static int take_state(struct context *context, struct inode *inode, struct file_
     file->open_generation = oldest_open_generation(inode);
     file->bytes_read = inode->bytes_read;
     file->bytes_written = inode->bytes_written;
+    file->foreign_writes = inode->foreign_writes;
+    file->stale_acquires = inode->stale_acquires;
     file->state = (uint32_t)owner_state(&inode->owner);
     file->transition = (uint32_t)inode->owner.transition;
     file->profile = shown_profile(context, inode);

@@ -5,6 +5,7 @@
 #include "description.h"
 #include "events.h"
 #include "fault.h"
+#include "history_file.h"
 #include "lock_wait.h"
 #include "log.h"
 #include "notify.h"
@@ -20,6 +21,9 @@
 #define TEST_AGAIN_MS 10
 /* A test waits for this part of the deadline; the rest is for the steps after it. */
 #define TEST_PART 0.8
+/* What is stale is read again after this, and until this part of the deadline. */
+#define VERIFY_AGAIN_MS 20
+#define VERIFY_PART 0.85
 /* Where pages stay below, somebody may just have had them in use. */
 #define DROP_TRIES 3
 /* A drain without a deadline gives up after this. */
@@ -78,7 +82,7 @@ static int give(struct context *context, struct inode *inode, struct lock_change
 static int step_unlock(struct context *context, struct transition *transition)
 {
     struct inode *inode = transition->job.inode;
-    const bool undoing = transition->handoff.undoing;
+    const bool undoing = transition->handoff.undoing || transition->forgets;
     const int error = undoing ? lock_undo(context, inode, &transition->change)
                               : give(context, inode, &transition->change);
 
@@ -178,6 +182,7 @@ static int step_sync(struct transition *transition)
     int error = 0;
 
     pthread_mutex_lock(&inode->mutex);
+    const uint64_t written = inode->digests.serial;
     handle = inode->handles;
     while (handle && error == 0) {
         pthread_mutex_unlock(&inode->mutex);
@@ -187,8 +192,133 @@ static int step_sync(struct transition *transition)
         handle = handle->next;
     }
     transition->bytes_flushed = inode->bytes_written - transition->bytes_before;
+    if (error == 0)
+        digest_ring_synced(&inode->digests, written);
+    else
+        digest_ring_clear(&inode->digests);
     pthread_mutex_unlock(&inode->mutex);
     return error;
+}
+
+/*
+ * What is written from here on is digested; what the last owner wrote is known until it is changed.
+ * Short of memory there are no digests, and the next owner has nothing to compare.
+ */
+static void keep_digests(struct inode *inode, const struct record_seen *seen)
+{
+    const bool has = seen && seen->is_valid && seen->record.state == RECORD_RELEASED;
+
+    pthread_mutex_lock(&inode->mutex);
+    (void)digest_ring_start(&inode->digests, has ? seen->record.digests : NULL,
+                            has ? seen->record.digest_count : 0);
+    pthread_mutex_unlock(&inode->mutex);
+}
+
+static void forget_digests(struct inode *inode)
+{
+    pthread_mutex_lock(&inode->mutex);
+    digest_ring_stop(&inode->digests);
+    pthread_mutex_unlock(&inode->mutex);
+}
+
+static int step_read_record(struct context *context, struct transition *transition)
+{
+    const bool acquires = transition->handoff.plan.kind == HANDOFF_ACQUIRE;
+    struct inode *inode = transition->job.inode;
+    struct record_seen *seen;
+    int error;
+
+    if (!acquires && !transition->forgets)
+        return record_file_read(context, inode, NULL);
+    seen = calloc(1, sizeof(*seen)); /* NULL: nothing is verified */
+    error = record_file_read(context, inode, seen);
+    if (acquires)
+        keep_digests(inode, seen);
+    else
+        forget_digests(inode);
+    verify_deinit(&transition->verify);
+    transition->verify.seen = seen;
+    return error;
+}
+
+/* Of the deadline: the rest is for the record. */
+static int64_t verify_until(const struct context *context, const struct transition *transition)
+{
+    const unsigned ms =
+        transition->deadline_ms > 0 ? transition->deadline_ms : context->options.deadline_ms;
+
+    return transition->started_ns + (int64_t)(ms * 1e6 * VERIFY_PART);
+}
+
+/* -EAGAIN: not yet; what was cached below is dropped once more. */
+static int step_verify(struct context *context, struct transition *transition)
+{
+    struct handle *handle = any_handle(transition->job.inode);
+    int error = handle ? verify_file(context, handle, &transition->verify,
+                                     verify_until(context, transition))
+                       : -EBADF;
+
+    if (error == -EAGAIN) {
+        const int dropped = step_drop(transition);
+
+        error = dropped != 0 ? dropped : error;
+    }
+    return error;
+}
+
+/*
+ * An owner watches its file from the look on that its record tells of, and looks a last time when
+ * it hands it over. In passthrough what is written is not seen: there nothing can be told of
+ * others, and no digest be relied on.
+ */
+static int look(struct context *context, struct inode *inode, enum record_state state,
+                struct trace *trace)
+{
+    int error;
+
+    pthread_mutex_lock(&inode->mutex);
+    if (state == RECORD_OWNED && !context->passthrough)
+        trace_watch_on(&inode->watch);
+    if (context->passthrough)
+        digest_ring_stop(&inode->digests);
+    pthread_mutex_unlock(&inode->mutex);
+    error = verify_look(context, inode, trace);
+    pthread_mutex_lock(&inode->mutex);
+    if (state == RECORD_RELEASED)
+        trace_watch_off(&inode->watch);
+    pthread_mutex_unlock(&inode->mutex);
+    return error;
+}
+
+/* A record that is worth nothing holds nobody up, and one that is not there is not missed. */
+static bool has_nothing_to_forget(const struct transition *transition)
+{
+    const struct record_seen *seen = transition->verify.seen;
+
+    return transition->forgets && seen && !seen->is_valid;
+}
+
+static int step_write_record(struct context *context, struct transition *transition)
+{
+    struct inode *inode = transition->job.inode;
+    struct record_news news = {
+        .state = transition->handoff.record_state,
+        .generation = transition->handoff.generation,
+        .flushed_bytes = transition->bytes_flushed,
+    };
+    int error;
+
+    if (!record_file_is_kept(context, inode) || has_nothing_to_forget(transition))
+        return 0;
+    error = look(context, inode, news.state, &news.trace);
+    if (error != 0) {
+        log_error("inode %ju cannot be looked at for its record: %s",
+                  (uintmax_t)inode->identity.ino, strerror(-error));
+        return error;
+    }
+    if (news.state == RECORD_RELEASED)
+        news.duration_ns = (uint64_t)(pool_now_ns() - transition->started_ns);
+    return record_file_write(context, inode, &news);
 }
 
 static void carry_out(struct context *context, struct transition *transition,
@@ -209,14 +339,16 @@ static void carry_out(struct context *context, struct transition *transition,
         outcome->error = step_drop(transition);
         break;
     case HANDOFF_STEP_READ_RECORD:
-        outcome->error = record_file_read(context, inode);
+        outcome->error = step_read_record(context, transition);
         break;
     case HANDOFF_STEP_INVALIDATE:
         outcome->error = notify_inode(context, inode);
         break;
+    case HANDOFF_STEP_VERIFY:
+        outcome->error = step_verify(context, transition);
+        break;
     case HANDOFF_STEP_WRITE_RECORD:
-        outcome->error = record_file_write(context, inode, transition->handoff.record_state,
-                                           transition->handoff.generation);
+        outcome->error = step_write_record(context, transition);
         break;
     case HANDOFF_STEP_FLUSH:
         outcome->error = step_flush(context, transition);
@@ -247,6 +379,8 @@ static enum handoff_kind kind_of(const struct transition *transition, const stru
 {
     const struct lock_claims *claims = &transition->claims;
 
+    if (transition->forgets)
+        return HANDOFF_FORGET;
     if (transition->change.action == LOCK_GIVE_DAEMON)
         return HANDOFF_RELEASE;
     return handoff_kind_of(owner, claims->before, claims->after, !takes(&transition->change));
@@ -260,7 +394,7 @@ static struct handoff_plan plan_of(const struct context *context,
 
     return (struct handoff_plan){
         .kind = kind,
-        .writes = transition->claims.after == CLAIM_OWNER_WRITING,
+        .writes = transition->claims.after == CLAIM_OWNER_WRITING || transition->forgets,
         .tests = by_ioctl || profile == PROFILE_AUTO || profile == PROFILE_QEMU,
         .conflict_is_error = transition->conflict_is_error,
         .has_caller = transition->has_caller,
@@ -316,9 +450,12 @@ static void report(struct context *context, struct transition *transition)
     const enum handoff_kind kind = transition->handoff.plan.kind;
     struct timespec now;
 
+    const int error = transition->handoff.answer;
+
+    if (kind == HANDOFF_FORGET && error == 0)
+        log_notice("inode %ju is accepted as it is", (uintmax_t)inode->identity.ino);
     if (!is_handoff(kind))
         return;
-    const int error = transition->handoff.answer;
     clock_gettime(CLOCK_REALTIME, &now);
     pthread_mutex_lock(&inode->mutex);
     const struct handoff_report last = {
@@ -327,9 +464,12 @@ static void report(struct context *context, struct transition *transition)
         .duration_ns = (uint64_t)(pool_now_ns() - transition->started_ns),
         .bytes_flushed = transition->bytes_flushed,
         .pages_dropped = transition->pages_dropped,
+        .verified = transition->verify.verdict,
     };
     if (error == 0 && !transition->handoff.contested)
         inode->last_handoff = last;
+    if (kind == HANDOFF_DOWNGRADE)
+        trace_watch_off(&inode->watch); /* others may write from now on */
     const uint64_t generation = inode->owner.generation;
     const enum owner_state state = owner_state(&inode->owner);
     pthread_mutex_unlock(&inode->mutex);
@@ -347,6 +487,36 @@ static void report(struct context *context, struct transition *transition)
         log_warning("inode %ju: the store kept pages that could not be dropped; reads go past them",
                     (uintmax_t)inode->identity.ino);
     events_publish(context, inode);
+}
+
+/* Of an acquire that raised the generation. The release left its part in the record. */
+static bool history_entry_of(struct context *context, const struct transition *transition,
+                             struct history_entry *entry)
+{
+    const struct handoff *handoff = &transition->handoff;
+    const struct record_seen *seen = transition->verify.seen;
+    struct inode *inode = transition->job.inode;
+
+    if (handoff->plan.kind != HANDOFF_ACQUIRE || handoff->answer != 0 || !handoff->plan.writes ||
+        !record_file_is_kept(context, inode))
+        return false;
+    pthread_mutex_lock(&inode->mutex);
+    const bool is_recorded = inode->owner.recorded;
+    *entry = (struct history_entry){
+        .generation = inode->owner.generation,
+        .verified = transition->verify.verdict,
+        .time_ns = inode->last_handoff.time_ns,
+        .acquire_ns = inode->last_handoff.duration_ns,
+        .identity = record_identity_of(inode),
+    };
+    pthread_mutex_unlock(&inode->mutex);
+    memcpy(entry->to, context->host.name, sizeof(entry->to));
+    if (seen && seen->is_valid) {
+        memcpy(entry->from, seen->record.host.name, sizeof(entry->from));
+        entry->release_ns = seen->record.duration_ns;
+        entry->flushed_bytes = seen->record.flushed_bytes;
+    }
+    return is_recorded && !handoff->contested;
 }
 
 /*
@@ -439,6 +609,10 @@ static void go_on(struct context *context, struct transition *transition, enum h
             pool_hold(context->pool, &transition->job, TEST_AGAIN_MS);
             return;
         }
+        if (step == HANDOFF_STEP_VERIFY && outcome.error == -EAGAIN) {
+            pool_hold(context->pool, &transition->job, VERIFY_AGAIN_MS);
+            return;
+        }
         say_unheard(transition, step, outcome.error);
         outcome.expired = pool_expired(context->pool, &transition->job);
         pthread_mutex_lock(&inode->mutex);
@@ -452,6 +626,10 @@ static void go_on(struct context *context, struct transition *transition, enum h
     if (transition->handoff.plan.kind == HANDOFF_RELEASE)
         mark_released(inode, transition->closing);
     report(context, transition);
+
+    struct history_entry entry;
+    if (history_entry_of(context, transition, &entry))
+        history_file_add(context, &entry);
     finish(context, transition, transition->handoff.answer);
 }
 
@@ -510,6 +688,7 @@ static void transition_free(struct job *job)
     struct transition *transition = transition_of(job);
 
     lock_change_deinit(&transition->change);
+    verify_deinit(&transition->verify);
     free(transition);
 }
 
@@ -537,9 +716,20 @@ void transition_submit(struct context *context, struct transition *transition, u
     pool_submit(context->pool, &transition->job);
 }
 
+/* An owner's own file is as it left it, and the record will say so when it hands it over. */
+static bool has_to_forget(const struct transition *transition)
+{
+    struct inode *inode = transition->job.inode;
+
+    pthread_mutex_lock(&inode->mutex);
+    const enum owner_state state = owner_state(&inode->owner);
+    pthread_mutex_unlock(&inode->mutex);
+    return state != OWNER_OWNER && state != OWNER_SHARED;
+}
+
 static void submit_for_ioctl(struct context *context, struct inode *inode,
-                             const struct lock_change *change, unsigned deadline_ms, job_done done,
-                             void *data)
+                             const struct lock_change *change, bool forgets, unsigned deadline_ms,
+                             job_done done, void *data)
 {
     struct transition *transition = transition_new(inode, change);
 
@@ -549,6 +739,8 @@ static void submit_for_ioctl(struct context *context, struct inode *inode,
     }
     transition->has_caller = true;
     transition->conflict_is_error = true;
+    transition->forgets = forgets;
+    transition->still_wanted = forgets ? has_to_forget : NULL;
     transition->job.done = done;
     transition->job.done_data = data;
     transition_submit(context, transition, deadline_ms);
@@ -563,7 +755,7 @@ void transition_acquire(struct context *context, struct inode *inode, uint64_t a
         .range = {.type = RANGE_READ, .owner = LOCK_OWNER_DAEMON, .pid = pid},
     };
 
-    submit_for_ioctl(context, inode, &change, deadline_ms, done, data);
+    submit_for_ioctl(context, inode, &change, false, deadline_ms, done, data);
 }
 
 void transition_release(struct context *context, struct inode *inode, unsigned deadline_ms,
@@ -574,5 +766,16 @@ void transition_release(struct context *context, struct inode *inode, unsigned d
         .range = {.end = RANGE_MAX, .owner = LOCK_OWNER_DAEMON},
     };
 
-    submit_for_ioctl(context, inode, &change, deadline_ms, done, data);
+    submit_for_ioctl(context, inode, &change, false, deadline_ms, done, data);
+}
+
+void transition_forget(struct context *context, struct inode *inode, unsigned deadline_ms,
+                       job_done done, void *data)
+{
+    const struct lock_change change = {
+        .action = LOCK_TAKE_DAEMON,
+        .range = {.type = RANGE_READ, .owner = LOCK_OWNER_DAEMON},
+    };
+
+    submit_for_ioctl(context, inode, &change, true, deadline_ms, done, data);
 }

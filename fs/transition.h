@@ -10,6 +10,7 @@
 #include "cache/handoff.h"
 #include "lock.h"
 #include "pool.h"
+#include "verify.h"
 
 struct transition {
     struct job job; /* first: a job is cast to its transition */
@@ -20,6 +21,7 @@ struct transition {
     struct description *waited_on; /* kept by the wait, until the job has seen its end */
     bool has_caller;               /* who is told, and may keep its lock when giving fails */
     bool conflict_is_error;
+    bool forgets;          /* accepts what is there, and acquires nothing */
     unsigned retries_left; /* while a closing handle stands in the way */
 
     /* Asked in its turn, before it begins: false ends it with 0. NULL: it is wanted. */
@@ -38,6 +40,7 @@ struct transition {
     int64_t started_ns;
     uint64_t bytes_before, bytes_flushed, pages_dropped;
     bool pages_stayed;
+    struct verify verify;
 };
 
 /* A transition of the inode for one change of its locks; NULL: out of memory. */
@@ -58,5 +61,12 @@ void transition_acquire(struct context *context, struct inode *inode, uint64_t a
                         uint32_t pid, unsigned deadline_ms, job_done done, void *data);
 void transition_release(struct context *context, struct inode *inode, unsigned deadline_ms,
                         job_done done, void *data);
+
+/*
+ * What the file holds now is accepted: its record says so to the next owner. Errors as those of an
+ * acquire; done at once where this host is owner. Some handle of it must be open.
+ */
+void transition_forget(struct context *context, struct inode *inode, unsigned deadline_ms,
+                       job_done done, void *data);
 
 #endif

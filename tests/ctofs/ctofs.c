@@ -19,8 +19,9 @@
  * buffer). Default: allow_other,default_permissions,suid,dev.
  *
  * .ctofs-control at the root prints counters when read. Each line written to it is one of
- *   fail OPERATION ERRNO [COUNT]   the next COUNT (1) of these fail; `write` is what reaches the
- *                                  store, so a buffered write fails later
+ *   fail OPERATION ERRNO [COUNT [AFTER]]
+ *                                  of these AFTER (0) go well, then COUNT (1) fail; `write` is what
+ *                                  reaches the store, so a buffered write fails later
  *   freeze [OPERATION]...          they wait; without one: all that ask the store, but for the
  *                                  root's attributes
  *   thaw [OPERATION]...
@@ -28,6 +29,9 @@
  *                                  descriptor that held one get EIO from then on
  *   heal
  *   drop-caches                    as a lock does, on each open file
+ *   stale                          reads of each open file give what the store has now, whatever is
+ *                                  written, dropped or asked of the store; attributes do not
+ *   fresh
  * OPERATION: lookup getattr setattr open read write fsync flush release lock unlock getlk names
  * readdir xattr statfs fallocate lseek.
  *

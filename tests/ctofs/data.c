@@ -6,6 +6,7 @@
 #include "handle.h"
 #include "lock.h"
 #include "mount.h"
+#include "stale.h"
 #include "thread.h"
 #include "writeback.h"
 
@@ -187,6 +188,8 @@ static int read_data(struct mount *mount, struct handle *handle, char *reply, si
         writeback_flush(mount, inode);
     const int err = read_store(handle, reply, size, off, got);
 
+    if (!err)
+        stale_overlay(inode, reply, *got, off);
     if (!err)
         *got = extent_overlay(&inode->dirty, off, reply, *got, size);
     pthread_mutex_unlock(&inode->lock);

@@ -2,6 +2,7 @@
 #include "control.h"
 #include "lock.h"
 #include "mount.h"
+#include "stale.h"
 #include "thread.h"
 #include "writeback.h"
 
@@ -64,6 +65,10 @@ static int take_locked(struct faults *faults, enum operation operation)
 {
     if (faults->failures[operation].count == 0)
         return 0;
+    if (faults->failures[operation].after > 0) {
+        faults->failures[operation].after--;
+        return 0;
+    }
     faults->failures[operation].count--;
     return faults->failures[operation].error;
 }
@@ -124,18 +129,20 @@ static int error_of(const char *name)
     return 0;
 }
 
-/* fail OPERATION ERRNO [COUNT] */
+/* fail OPERATION ERRNO [COUNT [AFTER]] */
 static int command_fail(struct faults *faults, char **rest)
 {
     const int operation = operation_of(strtok_r(NULL, " \t", rest));
     const int error = error_of(strtok_r(NULL, " \t", rest));
     const char *count = strtok_r(NULL, " \t", rest);
+    const char *after = count ? strtok_r(NULL, " \t", rest) : NULL;
 
     if (operation < 0 || error == 0)
         return EINVAL;
     pthread_mutex_lock(&faults->lock);
     faults->failures[operation].error = error;
     faults->failures[operation].count = count ? strtoul(count, NULL, 10) : 1;
+    faults->failures[operation].after = after ? strtoul(after, NULL, 10) : 0;
     pthread_mutex_unlock(&faults->lock);
     return 0;
 }
@@ -241,6 +248,14 @@ int fault_command(struct mount *mount, char *line)
         return command_heal(&mount->faults);
     if (strcmp(command, "drop-caches") == 0) {
         inode_each_open(&mount->inodes, writeback_drop, mount);
+        return 0;
+    }
+    if (strcmp(command, "stale") == 0) {
+        inode_each_open(&mount->inodes, stale_begin, mount);
+        return 0;
+    }
+    if (strcmp(command, "fresh") == 0) {
+        inode_each_open(&mount->inodes, stale_end, mount);
         return 0;
     }
     return EINVAL;

@@ -41,6 +41,7 @@ struct faults {
     struct {
         int error;
         unsigned long count;
+        unsigned long after; /* that many go well before */
     } failures[OP_COUNT];
     uint64_t partition; /* which one; 0: none */
 };

@@ -147,6 +147,7 @@ void inode_put(struct inode *inode)
     if (inode->path_fd >= 0)
         close(inode->path_fd);
     extent_clear(&inode->dirty);
+    free(inode->stale);
     pthread_cond_destroy(&inode->released);
     pthread_mutex_destroy(&inode->lock);
     free(inode);

@@ -56,6 +56,8 @@ struct inode {
     struct stat version; /* what the file was when the kernel's pages were known to be right */
     bool version_known;
     struct lock_owner *lock_owners;
+    char *stale; /* what is read instead of what there is, or NULL */
+    size_t stale_bytes;
 };
 
 #define INODE_BUCKETS 4096

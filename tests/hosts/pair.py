@@ -201,24 +201,30 @@ class Pair:
         ino = os.stat(os.path.join(self.store, name)).st_ino
         return os.path.join(self.store, ".migfs", f"{ino:x}")
 
-    def record(self, name):
-        """(state, generation, sequence) of the slot that counts; None without a record."""
+    def _slot(self, name):
+        """The slot of a record that counts, None without a record."""
         try:
             with open(self.record_path(name), "rb") as file:
                 content = file.read()
         except FileNotFoundError:
             return None
-        slots = []
-        for at in (0, 4096):
-            slot = content[at:at + 4096]
-            if slot[:8] == b"MIGFSREC":
-                def field(offset, size, slot=slot):
-                    return int.from_bytes(slot[offset:offset + size], "little")
-                slots.append((field(40, 8), field(32, 8), field(48, 4)))
-        if not slots:
+        slots = [slot for slot in (content[:4096], content[4096:]) if slot[:8] == b"MIGFSREC"]
+        return max(slots, key=lambda slot: (field(slot, 40, 8), field(slot, 32, 8)), default=None)
+
+    def record(self, name):
+        """(state, generation, sequence) of the slot that counts; None without a record."""
+        slot = self._slot(name)
+        if slot is None:
             return None
-        generation, sequence, state = max(slots)
-        return {1: "owned", 2: "released"}.get(state, state), generation, sequence
+        state = field(slot, 48, 4)
+        return ({1: "owned", 2: "released"}.get(state, state), field(slot, 40, 8),
+                field(slot, 32, 8))
+
+    def digests(self, name):
+        """{(offset, length): digest} of that slot."""
+        slot = self._slot(name)
+        entries = [slot[256 + 32 * i:288 + 32 * i] for i in range(field(slot, 208, 4))]
+        return {(field(entry, 0, 8), field(entry, 8, 4)): entry[16:] for entry in entries}
 
     def end_scenario(self):
         self.a.end_vmms()
@@ -227,6 +233,11 @@ class Pair:
     def umount(self):
         self.a.umount()
         self.b.umount()
+
+
+def field(slot, offset, size):
+    """A number of a record, cache/record.h."""
+    return int.from_bytes(slot[offset:offset + size], "little")
 
 
 def runs(byte, count=IMAGE_BYTES):

@@ -140,7 +140,7 @@ BAD = {  # how it goes bad; what becomes of it; whether record=require refuses; 
     "empty": (lambda pair, path: os.truncate(path, 0), "mended", False, ""),
     "zero": (lambda pair, path: write_file(path, bytes(8192)), "mended", False, ""),
     "huge": (lambda pair, path: write_file(path, b"j" * (3 << 20)), "mended", True, "torn"),
-    "of_the_future": (forged(AT_VERSION, 2), "left", True, "future"),
+    "of_the_future": (forged(AT_VERSION, 3), "left", True, "future"),
     "of_another_file": (forged(AT_INO, 12345), "mended", True, "alien"),
     "gone": (gone, "mended", False, ""),
     "a_symlink": (a_symlink, "left", True, "symbolic links"),

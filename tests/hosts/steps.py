@@ -136,6 +136,19 @@ def pages_that_came_during_the_acquire_go(pair):
     expect_same(b.read(1, 0, IMAGE_BYTES), runs("A"), "B reads as owner")
 
 
+@needs("acquire:VERIFY", fresh=True)
+def nobody_starts_on_what_is_known_to_be_stale(pair):
+    """B's store goes on giving what it had, past every drop."""
+    _, a, b = opened(pair)
+    pair.b.control("stale")
+    a.lock(1)
+    a.write(1, 0, IMAGE_BYTES, "A")
+    a.unlock(1)
+    b.lock(1, 100, 101)
+    if b.error("lock 1 r 201 1") == 0:
+        expect_same(b.read(1, 0, IMAGE_BYTES), runs("A"), "B reads as owner")
+
+
 @needs("acquire:WRITE_RECORD")
 def who_opens_beside_an_owner_knows(pair):
     name = pair.image()

@@ -4,7 +4,7 @@
  * no advice, no second open, no sync that would hide a step that is missing below.
  *
  *     open SLOT FLAGS PATH              FLAGS: r, w or rw, then + and any of d(irect) t(runcate)
- *                                       c(reate) s(ync)
+ *                                       c(reate) s(ync) a(ppend)
  *     close SLOT
  *     lock|wait SLOT r|w START LENGTH   open file description locks; `wait` blocks
  *     unlock SLOT START LENGTH
@@ -85,6 +85,7 @@ static int do_open(struct command *command)
                 : *more == 't' ? O_TRUNC
                 : *more == 'c' ? O_CREAT
                 : *more == 's' ? O_SYNC
+                : *more == 'a' ? O_APPEND
                                : 0;
     const int fd = open(command->words[3], mode | O_CLOEXEC, 0600);
     if (fd < 0)

@@ -13,6 +13,7 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 import testbed  # noqa: E402
@@ -26,7 +27,7 @@ HANDOFF_SIZE = 4120
 FILES_SIZE = 16376
 HANDOFF = "=IIIIiI4096s"
 FILES = "=IIQQIIQ"
-FILE = "=IIQIIQQQQIIIIqQQQII"
+FILE = "=IIQIIQQQQIIIIqQQQQQIIII"
 LOCKS_CUT = 2
 LOST = 1
 
@@ -37,6 +38,9 @@ def ioc(number, size):
 
 ACQUIRE, RELEASE = ioc(1, HANDOFF_SIZE), ioc(2, HANDOFF_SIZE)
 STATUS, EVENTS = ioc(3, FILES_SIZE), ioc(4, FILES_SIZE)
+FORGET = ioc(5, HANDOFF_SIZE)
+HISTORY_SIZE = 16 + 64 * 176
+HISTORY = ioc(6, HISTORY_SIZE)
 
 
 def call(fd, command, argument):
@@ -56,6 +60,10 @@ def handoff_argument(version=1, flags=0, reserved=0):
 def files_argument(version=1, flags=0, ino=0, cursor=0, count=0, used=0, reserved=0):
     return struct.pack(FILES, version, flags, ino, cursor, count, used,
                        reserved).ljust(FILES_SIZE, b"\0")
+
+
+def history_argument(version=1, count=0):
+    return struct.pack("=IIII", version, 0, count, 0).ljust(HISTORY_SIZE, b"\0")
 
 
 def files_unpack(answer):
@@ -145,7 +153,8 @@ def status_has_the_schema(hosts):
     file = hosts.file(path)
     kinds = {"path": str, "ino": int, "state": str, "transition": str, "generation": int,
              "open_generation": int, "profile": str, "locks": list, "bytes_read": int,
-             "bytes_written": int, "last_handoff": type(None)}
+             "bytes_written": int, "foreign_writes": int, "stale_acquires": int,
+             "last_handoff": type(None)}
     check({key: type(value) for key, value in file.items()} == kinds, f"another schema: {file}")
     check(list(file) == list(kinds), "another order")
     check(file["path"] == path and file["ino"] == os.stat(path).st_ino, f"another file: {file}")
@@ -159,7 +168,7 @@ def status_has_the_schema(hosts):
     hosts.ctl("acquire", path)
     handoff = hosts.file(path)["last_handoff"]
     kinds = {"time": float, "direction": str, "duration_ms": float, "bytes_flushed": int,
-             "pages_dropped": int}
+             "pages_dropped": int, "verified": str}
     check({key: type(value) for key, value in handoff.items()} == kinds, f"schema: {handoff}")
 
 
@@ -215,6 +224,111 @@ def a_file_never_acquired_can_be_released(hosts):
     check(write_error(fd) == 0, "its handle does not write again")
 
 
+def forget_makes_the_record_of_what_is_there(hosts):
+    path_a, path_b = hosts.image()
+    fd_a = hosts.open(path_a)
+    hosts.open(path_b)
+    hosts.ctl("acquire", path_a)
+    os.pwrite(fd_a, b"a" * 4096, 0)
+    hosts.ctl("release", path_a)
+    with open(os.path.join(hosts.store, "image"), "r+b") as file:
+        file.write(b"b" * 4096)
+    for count, command in ((1, "acquire"), (1, "release"), (1, "forget"), (1, "acquire")):
+        hosts.ctl(command, path_b)
+        check(hosts.file(path_b)["foreign_writes"] == count, f"{command}: {hosts.file(path_b)}")
+    check(hosts.file(path_b)["generation"] == 3, "the generation does not go on")
+    hosts.ctl("forget", path_b)
+    check(hosts.state(path_b) == "owner", "an owner forgot itself")
+    path_c, _ = hosts.image("vm/never")
+    fd_c = hosts.open(path_c)
+    hosts.ctl("forget", os.path.dirname(path_c))
+    check(write_error(fd_c) == 0 and hosts.state(path_c) == "plain", "a file without a record")
+    record = os.path.join(hosts.store, f".migfs/{os.stat(path_c).st_ino:x}")
+    check(not os.path.exists(record), "one was made for it")
+
+
+def history_tells_the_last_hand_overs(hosts):
+    path_a, path_b = hosts.image(uid=testbed.USER_UID)
+    fds = [hosts.open(path) for path in (path_a, path_b)]
+    check("No hand-over is known" in hosts.ctl("history", path_a).stdout, "some of a new file")
+    started = time.time()
+    for generation in range(1, 71):
+        path = (path_a, path_b)[generation % 2]
+        hosts.ctl("acquire", path)
+        os.pwrite(fds[generation % 2], b"x" * 4096, 8192 * generation)
+        hosts.ctl("release", path)
+    handovers = []
+
+    def all_are_written():
+        document = json.loads(hosts.ctl("history", "--json", path_a).stdout)
+        check(document["version"] == 1 and len(document["files"]) == 1, f"{document}")
+        check(document["files"][0]["path"] == path_a, f"{document['files'][0]['path']}")
+        handovers[:] = document["files"][0]["handovers"]
+        return handovers and handovers[0]["generation"] == 70
+
+    testbed.wait_until(all_are_written, what="the last entry")
+    kinds = {"generation": int, "time": float, "from": str, "to": str, "release_ms": float,
+             "acquire_ms": float, "bytes_flushed": int, "verified": str}
+    check([entry["generation"] for entry in handovers] == list(range(70, 6, -1)), "not the last 64")
+    for entry in handovers:
+        check({key: type(value) for key, value in entry.items()} == kinds, f"schema: {entry}")
+        check(entry["from"] == entry["to"] == os.uname().nodename, f"hosts: {entry}")
+        check(started <= entry["time"] <= time.time(), f"time: {entry}")
+        check(entry["verified"] == "yes" and entry["release_ms"] > 0 and entry["acquire_ms"] > 0,
+              f"{entry}")
+    table = hosts.ctl("history", path_b).stdout.splitlines()
+    check(len(table) == 65 and table[1].split()[0] == "70" and table[1].endswith("yes"), table[:2])
+    check(os.stat(os.path.join(hosts.store, ".migfs/history",
+                               f"{os.stat(path_a).st_ino:x}")).st_size == 16384, "it grows")
+
+    reader = hosts.open(path_a, os.O_RDONLY)
+    check(call(reader, HISTORY, history_argument())[0] == 0, "root may not read it")
+    hosts.ctl("history", path_a, as_user=True)
+    os.chown(os.path.join(hosts.store, "image"), 0, 0)
+    os.stat(path_a)
+    refused = hosts.ctl("history", path_a, as_user=True, expect=FAILED)
+    check("Permission denied" in refused.stderr, refused.stderr)
+    hosts.ctl("history", hosts.a.path, expect=FAILED)
+
+
+def what_passes_by_the_daemon_is_not_digested(hosts):
+    """io=passthrough: the record has no digests, neither of its owner nor of the one before."""
+    path_a, _ = hosts.image()
+    fd = hosts.open(path_a)
+    hosts.ctl("acquire", path_a)
+    os.pwrite(fd, b"a" * 4096, 0)
+    hosts.ctl("release", path_a)
+    check(record_digests(hosts, path_a) == 1, "the daemon makes none")
+
+    mounted = hosts.bed.directory()
+    passed = hosts.bed.run([binary("migfs"), hosts.store, mounted, "-o",
+                            f"io=passthrough,deadline={DEADLINE_MS}"], expect=None)
+    if passed.returncode != 0:
+        print(f"  (not over io=passthrough: {passed.stderr.strip()})")
+        return
+    path = os.path.join(mounted, "image")
+    fd = os.open(path, os.O_RDWR)
+    hosts.ctl("acquire", path)
+    check(hosts.file(path)["last_handoff"]["verified"] == "yes", "not verified")
+    os.pwrite(fd, b"b" * 4096, 0)
+    check(hosts.file(path)["foreign_writes"] == 0, "what it wrote itself is taken for another's")
+    hosts.ctl("release", path)
+    check(record_digests(hosts, path_a) == 0, "digests of what it has not seen")
+    os.close(fd)
+    hosts.ctl("acquire", path_a)
+    file = hosts.file(path_a)
+    check((file["foreign_writes"], file["last_handoff"]["verified"]) == (0, "no"), f"{file}")
+    hosts.bed.run(["umount", mounted])
+
+
+def record_digests(hosts, path):
+    """How many the record has that counts."""
+    with open(os.path.join(hosts.store, f".migfs/{os.stat(path).st_ino:x}"), "rb") as file:
+        slots = [file.read(4096), file.read(4096)]
+    newest = max(slots, key=lambda slot: struct.unpack_from("<QQ", slot, 32)[::-1])
+    return struct.unpack_from("<I", newest, 208)[0]
+
+
 def a_directory_is_all_open_files_below(hosts):
     inside = [hosts.image(f"vm/{name}")[0] for name in ("one", "deep/two")]
     outside = hosts.image("other")[0]
@@ -265,15 +379,23 @@ def wrong_arguments_change_nothing(hosts):
         ("reserved", fd, RELEASE, handoff_argument(reserved=1), errno.EINVAL),
         ("version 2", fd, STATUS, files_argument(version=2), errno.EINVAL),
         ("a flag", fd, EVENTS, files_argument(flags=1), errno.EINVAL),
+        ("a check", fd, EVENTS, files_argument(flags=2), errno.EINVAL),
+        ("an answer's flag", fd, STATUS, files_argument(flags=4), errno.EINVAL),
         ("a count", fd, STATUS, files_argument(count=1), errno.EINVAL),
         ("a size", fd, ioc(2, 8), bytes(8), errno.EINVAL),
         ("a size", fd, ioc(3, FILES_SIZE - 8), files[:-8], errno.EINVAL),
         ("a larger size", fd, ioc(2, HANDOFF_SIZE + 8), handoff + bytes(8), errno.EINVAL),
         ("one way", fd, 1 << 30 | HANDOFF_SIZE << 16 | 0xDC02, handoff, errno.EINVAL),
-        ("no such call", fd, ioc(5, 8), bytes(8), errno.ENOTTY),
+        ("no such call", fd, ioc(99, 8), bytes(8), errno.ENOTTY),
         ("another's call", fd, 0x5401, bytes(64), errno.ENOTTY),
         ("not writable", read_only, ACQUIRE, handoff, errno.EBADF),
         ("not writable", read_only, RELEASE, handoff, errno.EBADF),
+        ("not writable", read_only, FORGET, handoff, errno.EBADF),
+        ("a directory", directory, HISTORY, history_argument(), errno.EISDIR),
+        ("version 2", fd, HISTORY, history_argument(version=2), errno.EINVAL),
+        ("a count", fd, HISTORY, history_argument(count=1), errno.EINVAL),
+        ("a size", fd, ioc(6, 16), bytes(16), errno.EINVAL),
+        ("version 2", fd, FORGET, handoff_argument(version=2), errno.EINVAL),
     ]
     before = hosts.file(path)
     for what, where, command, argument, expected in cases:
@@ -282,8 +404,11 @@ def wrong_arguments_change_nothing(hosts):
     check(hosts.file(path) == before, "something changed")
     check(call(read_only, STATUS, files)[0] == 0, "STATUS wants a writable descriptor")
     check(call(directory, STATUS, files)[0] == 0, "STATUS on a directory")
+    check(call(directory, STATUS, files_argument(flags=2))[0] == 0, "STATUS with a check")
     hosts.ctl("acquire", hosts.a.path, expect=FAILED, as_user=True)
     hosts.ctl("release", path, expect=FAILED, as_user=True)
+    hosts.ctl("forget", path, expect=FAILED, as_user=True)
+    hosts.ctl("forget", hosts.a.path, expect=FAILED, as_user=True)
     check(hosts.file(path) == before, "somebody without rights changed something")
 
 
@@ -432,11 +557,11 @@ def other_filesystems_are_told_apart(hosts):
     plain = os.path.join(hosts.store, "file")
     with open(plain, "wb"):
         pass
-    for command in ("status", "watch", "acquire", "release"):
+    for command in ("status", "watch", "acquire", "release", "forget", "history"):
         said = hosts.ctl(command, plain, expect=NOT_MIGFS).stderr
         check("not on a migfs" in said and plain in said, said)
     ctofs = hosts.bed.mount_ctofs(hosts.store)
-    for command in ("status", "watch", "acquire", "release"):
+    for command in ("status", "watch", "acquire", "release", "forget", "history"):
         hosts.ctl(command, os.path.join(ctofs.path, "file"), expect=NOT_MIGFS)
         hosts.ctl(command, ctofs.path, expect=NOT_MIGFS)
     ctofs.umount()
@@ -494,6 +619,9 @@ CASES = [
     acquire_and_release_hand_a_file_over,
     an_acquire_ends_with_the_last_other_handle,
     a_file_never_acquired_can_be_released,
+    forget_makes_the_record_of_what_is_there,
+    history_tells_the_last_hand_overs,
+    what_passes_by_the_daemon_is_not_digested,
     a_directory_is_all_open_files_below,
     locks_are_shown_to_root_and_the_owner,
     wrong_arguments_change_nothing,

@@ -17,8 +17,10 @@ def records(pair):
     directory = os.path.join(pair.a.store, ".migfs")
     found = {}
     for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else ():
-        with open(os.path.join(directory, name), "rb") as record:
-            found[name] = record.read()
+        path = os.path.join(directory, name)
+        if os.path.isfile(path):  # not their history
+            with open(path, "rb") as record:
+                found[name] = record.read()
     return found
 
 

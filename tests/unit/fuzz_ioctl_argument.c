@@ -15,7 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const unsigned commands[] = {MIGFS_IOC_ACQUIRE, MIGFS_IOC_RELEASE, MIGFS_IOC_STATUS,
-                                        MIGFS_IOC_EVENTS};
+                                        MIGFS_IOC_EVENTS,  MIGFS_IOC_FORGET,  MIGFS_IOC_HISTORY};
     const struct ioctl_argument before = {.call = IOCTL_EVENTS, .ino = 1, .cursor = 2};
     struct ioctl_argument argument = before;
     unsigned command;
@@ -27,7 +27,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     memcpy(&command, data + 2, sizeof(command));
     if (data[0] != 0)
-        command = commands[data[0] % 4];
+        command = commands[data[0] % (sizeof(commands) / sizeof(commands[0]))];
     in_size = data[1] != 0 ? _IOC_SIZE(command) : size - 6;
     in = calloc(1, in_size > 0 ? in_size : 1);
     if (in == NULL)

@@ -11,6 +11,22 @@
 
 #include "cache/record.h"
 
+/* A record with legal fields out of any bytes. */
+static void record_from(const uint8_t *bytes, uint8_t choice, struct record *record)
+{
+    memset(record, 0, sizeof(*record));
+    memcpy(record, bytes,
+           sizeof(*record) < RECORD_SLOT_BYTES ? sizeof(*record) : RECORD_SLOT_BYTES);
+    record->state = (choice & 16) != 0 ? RECORD_OWNED : RECORD_RELEASED;
+    record->identity.ino = 1;
+    record->digest_count %= DIGEST_EXTENTS + 1;
+    record->file_handle.length %= RECORD_FILE_HANDLE_BYTES + 1;
+    for (uint32_t i = 0; i < record->digest_count; i++) {
+        record->digests[i].offset >>= 2;
+        record->digests[i].length = record->digests[i].length % DIGEST_MOST_BYTES + 1;
+    }
+}
+
 /* Makes the checksum right, of a slot as it is or of one with legal fields. */
 static void slot_mend(uint8_t *slot, uint8_t choice)
 {
@@ -19,16 +35,36 @@ static void slot_mend(uint8_t *slot, uint8_t choice)
     if ((choice & 8) != 0) {
         struct record record;
 
-        memcpy(&record, slot, sizeof(record));
-        record.state = (choice & 16) != 0 ? RECORD_OWNED : RECORD_RELEASED;
-        record.identity.ino = 1;
+        record_from(slot, choice, &record);
         record_encode(&record, slot);
-        return;
+        if ((choice & 32) == 0)
+            return;
+        slot[8] = 1; /* an older writer's */
+        memset(slot + 208, 0, RECORD_SLOT_BYTES - 208);
     }
     memcpy(slot, "MIGFSREC", 8);
     memset(slot + 16, 0, 16);
     XXH128_canonicalFromHash(&canonical, XXH3_128bits(slot, RECORD_SLOT_BYTES));
     memcpy(slot + 16, canonical.digest, sizeof(canonical.digest));
+}
+
+/* What must hold of the fields of a valid record, whoever uses them next. */
+static void check_fields(const struct record *record)
+{
+    if (record->identity.ino != 1)
+        abort();
+    if (record->state != RECORD_OWNED && record->state != RECORD_RELEASED)
+        abort();
+    if (record->digest_count > DIGEST_EXTENTS ||
+        record->file_handle.length > RECORD_FILE_HANDLE_BYTES)
+        abort();
+    for (uint32_t i = 0; i < record->digest_count; i++) {
+        const struct digest_extent *extent = &record->digests[i];
+
+        if (extent->length == 0 || extent->length > DIGEST_MOST_BYTES ||
+            extent->offset + extent->length > INT64_MAX || extent->serial != 0)
+            abort();
+    }
 }
 
 static void check(const uint8_t *file, size_t size)
@@ -43,15 +79,15 @@ static void check(const uint8_t *file, size_t size)
             abort();
         return;
     }
-    if (size != RECORD_FILE_BYTES || index > 1 || record.identity.ino != 1)
+    if (size != RECORD_FILE_BYTES || index > 1)
         abort();
-    if (record.state != RECORD_OWNED && record.state != RECORD_RELEASED)
-        abort();
+    check_fields(&record);
     record_encode(&record, slot);
 
-    /* What follows the end of a name, and so the checksum, may differ; nothing else. */
+    /* Version, what follows the end of a name, and so the checksum, may differ; nothing else. */
     const uint8_t *from = file + index * RECORD_SLOT_BYTES;
-    if (memcmp(slot, from, 16) != 0 || memcmp(slot + 32, from + 32, 144 - 32) != 0)
+    if (memcmp(slot, from, 8) != 0 || memcmp(slot + 32, from + 32, 144 - 32) != 0 ||
+        memcmp(slot + 208, from + 208, RECORD_SLOT_BYTES - 208) != 0)
         abort();
 }
 

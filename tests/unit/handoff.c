@@ -152,10 +152,11 @@ static struct handoff_plan plan_of(enum handoff_kind kind)
 static void steps_come_in_the_order_of_the_design(void **state)
 {
     static const char *const expected[] = {
-        [HANDOFF_ACQUIRE] = "LOCK TEST DROP READ_RECORD INVALIDATE WRITE_RECORD ANSWER DONE",
+        [HANDOFF_ACQUIRE] = "LOCK TEST DROP READ_RECORD INVALIDATE VERIFY WRITE_RECORD ANSWER DONE",
         [HANDOFF_SHARE] = "LOCK DROP READ_RECORD INVALIDATE ANSWER DONE",
         [HANDOFF_LOCK] = "LOCK INVALIDATE ANSWER DONE",
         [HANDOFF_QUIET_LOCK] = "LOCK ANSWER DONE",
+        [HANDOFF_FORGET] = "LOCK TEST DROP READ_RECORD INVALIDATE WRITE_RECORD UNLOCK ANSWER DONE",
         [HANDOFF_RELEASE] = "FLUSH DRAIN SYNC WRITE_RECORD INVALIDATE UNLOCK ANSWER DONE",
         [HANDOFF_DOWNGRADE] = "FLUSH SYNC INVALIDATE UNLOCK ANSWER DONE",
         [HANDOFF_DEMOTE] = "FLUSH SYNC UNLOCK ANSWER DONE",
@@ -168,7 +169,7 @@ static void steps_come_in_the_order_of_the_design(void **state)
         const struct handoff_plan plan = plan_of((enum handoff_kind)kind);
         struct run run;
 
-        run_begin(&run, kind <= HANDOFF_QUIET_LOCK ? &plain : &owns, &plan);
+        run_begin(&run, kind <= HANDOFF_FORGET ? &plain : &owns, &plan);
         run_out(&run);
         assert_steps(&run, expected[kind]);
         assert_int_equal(run.handoff.answer, 0);
@@ -184,7 +185,7 @@ static void a_reader_is_owner_without_a_record(void **state)
     plan.writes = false;
     run_begin(&run, &plain, &plan);
     run_out(&run);
-    assert_steps(&run, "LOCK TEST DROP READ_RECORD INVALIDATE ANSWER DONE");
+    assert_steps(&run, "LOCK TEST DROP READ_RECORD INVALIDATE VERIFY ANSWER DONE");
     assert_int_equal(owner_state(&run.owner), OWNER_OWNER);
     assert_false(run.owner.recorded);
 
@@ -209,7 +210,7 @@ static void without_record_or_test_those_steps_alone_are_left_out(void **state)
     plan.tests = false;
     run_begin(&run, &plain, &plan);
     run_out(&run);
-    assert_steps(&run, "LOCK DROP READ_RECORD INVALIDATE WRITE_RECORD ANSWER DONE");
+    assert_steps(&run, "LOCK DROP READ_RECORD INVALIDATE VERIFY WRITE_RECORD ANSWER DONE");
 }
 
 static void an_acquire_owns_and_raises_the_generation(void **state)
@@ -432,6 +433,37 @@ static void record_that_fails_blocks_an_image_only_when_required(void **state)
     }
 }
 
+static void what_is_known_to_be_stale_is_not_acquired(void **state)
+{
+    static const struct owner *const starts[] = {&plain, &standby, &shares, &handed_over, &lost};
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(starts); i++) {
+        struct run run;
+
+        run_begin(&run, starts[i], &acquire_plan);
+        run_to(&run, HANDOFF_STEP_VERIFY);
+        run_next(&run, &failed);
+        run_out(&run);
+        assert_steps(&run, "LOCK TEST DROP READ_RECORD INVALIDATE VERIFY UNLOCK ANSWER DONE");
+        assert_int_equal(run.handoff.answer, -EIO);
+        assert_int_equal(run.owner.standing, starts[i]->standing);
+        assert_false(owner_may_cache(&run.owner));
+    }
+}
+
+static void what_another_host_writes_is_not_verified(void **state)
+{
+    struct run run;
+
+    (void)state;
+    run_begin(&run, &plain, &acquire_plan);
+    run_to(&run, HANDOFF_STEP_TEST);
+    run_next(&run, &conflict);
+    run_out(&run);
+    assert_false(run_did(&run, HANDOFF_STEP_VERIFY));
+}
+
 static void sync_that_fails_with_a_caller_keeps_owner_and_bytes(void **state)
 {
     static const enum handoff_step before_the_record[] = {HANDOFF_STEP_FLUSH, HANDOFF_STEP_DRAIN,
@@ -583,11 +615,58 @@ static void data_lost_at_a_failed_sync_is_never_recorded_as_released(void **stat
     assert_true(run.owner.recorded);
 }
 
+static const struct handoff_plan forget_plan = {
+    .kind = HANDOFF_FORGET,
+    .writes = true,
+    .tests = true,
+    .conflict_is_error = true,
+    .has_caller = true,
+    .keeps_record = true,
+};
+
+static void a_forget_rewrites_the_record_and_owns_nothing(void **state)
+{
+    static const struct owner *const starts[] = {&plain, &standby, &handed_over, &lost};
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(starts); i++) {
+        struct run run;
+
+        run_begin(&run, starts[i], &forget_plan);
+        run_to(&run, HANDOFF_STEP_WRITE_RECORD);
+        assert_int_equal(run.handoff.record_state, RECORD_RELEASED);
+        assert_int_equal(run.handoff.generation, 5);
+        run_out(&run);
+        assert_int_equal(run.handoff.answer, 0);
+        assert_int_equal(run.owner.standing, starts[i]->standing);
+        assert_int_equal(run.owner.generation, 5);
+    }
+}
+
+static void a_forget_that_meets_a_writer_or_cannot_write_is_an_error(void **state)
+{
+    struct run run;
+
+    (void)state;
+    run_begin(&run, &plain, &forget_plan);
+    run_to(&run, HANDOFF_STEP_TEST);
+    run_next(&run, &conflict);
+    run_out(&run);
+    assert_steps(&run, "LOCK TEST INVALIDATE UNLOCK ANSWER DONE");
+    assert_int_equal(run.handoff.answer, -ETIMEDOUT);
+
+    run_begin(&run, &plain, &forget_plan);
+    run_to(&run, HANDOFF_STEP_WRITE_RECORD);
+    run_next(&run, &failed);
+    run_out(&run);
+    assert_int_equal(run.handoff.answer, -EIO);
+}
+
 /* Every sequence ------------------------------------------------------------------------------ */
 
 static bool takes(enum handoff_kind kind)
 {
-    return kind <= HANDOFF_QUIET_LOCK;
+    return kind <= HANDOFF_FORGET;
 }
 
 static bool moves_state(enum handoff_kind kind)
@@ -673,6 +752,7 @@ static void assert_owner_by_all_steps_only(const struct run *run, const struct o
     assert_true(run_did_well(run, HANDOFF_STEP_INVALIDATE));
     if (plan->keeps_record) {
         assert_true(run_did(run, HANDOFF_STEP_READ_RECORD));
+        assert_true(run_did_well(run, HANDOFF_STEP_VERIFY));
         assert_int_equal(run_did(run, HANDOFF_STEP_WRITE_RECORD), plan->writes);
     }
     if (plan->record_is_required) {
@@ -686,6 +766,8 @@ static void assert_taking_ends_as_told(const struct run *run, const struct owner
     const bool lock_refused =
         went_wrong(run, HANDOFF_STEP_LOCK) && run->handoff.answer != -ETIMEDOUT;
 
+    if (went_wrong(run, HANDOFF_STEP_VERIFY))
+        assert_false(run_did(run, HANDOFF_STEP_WRITE_RECORD));
     if (conflicted(run)) {
         assert_int_not_equal(owner_state(&run->owner), OWNER_OWNER);
         assert_false(run_did(run, HANDOFF_STEP_WRITE_RECORD));
@@ -707,6 +789,21 @@ static void assert_taking_ends_as_told(const struct run *run, const struct owner
         if (run->outcomes[back].error == 0)
             assert_false(run->owner.recorded);
     }
+}
+
+/* It holds nothing at its end, and is no other's owner than before. */
+static void assert_forget_ends_as_told(const struct run *run, const struct owner *start)
+{
+    const bool lock_refused =
+        went_wrong(run, HANDOFF_STEP_LOCK) && run->handoff.answer != -ETIMEDOUT;
+
+    assert_int_equal(run->owner.standing, start->standing);
+    assert_int_equal(run->owner.writing, start->writing);
+    assert_int_equal(run_did(run, HANDOFF_STEP_UNLOCK), !lock_refused);
+    assert_false(run->owner.recorded && !start->recorded);
+    if (run->handoff.answer == 0 && !conflicted(run) && run->handoff.plan.keeps_record)
+        assert_int_equal(run_did_well(run, HANDOFF_STEP_WRITE_RECORD), run->handoff.plan.writes);
+    assert_false(conflicted(run) && run_did(run, HANDOFF_STEP_WRITE_RECORD));
 }
 
 static void assert_giving_ends_as_told(const struct run *run, const struct owner *start)
@@ -772,7 +869,9 @@ static void assert_end(const struct run *run, const struct owner *start)
     assert_answered_once_and_last(run);
     assert_epoch_tells_of_every_change(run, start);
     assert_owner_by_all_steps_only(run, start);
-    if (takes(run->handoff.plan.kind))
+    if (run->handoff.plan.kind == HANDOFF_FORGET)
+        assert_forget_ends_as_told(run, start);
+    else if (takes(run->handoff.plan.kind))
         assert_taking_ends_as_told(run, start);
     else
         assert_giving_ends_as_told(run, start);
@@ -841,6 +940,11 @@ static void explore_kind(enum handoff_kind kind)
         for (size_t i = 0; i < COUNT(starts); i++) {
             struct owner start = *starts[i];
             struct run run;
+
+            /* An owner has nothing to forget, and is not asked to. */
+            if (kind == HANDOFF_FORGET &&
+                (start.standing == OWNER_ACQUIRED || start.standing == OWNER_SHARES))
+                continue;
 
             /* Downgraded, contested and demoted owners are starts too. */
             for (unsigned more = 0; more < 8; more++) {
@@ -1077,6 +1181,10 @@ int main(void)
         cmocka_unit_test(an_owner_for_reading_that_meets_a_writer_is_owner_no_more),
         cmocka_unit_test(lock_that_is_refused_changes_nothing),
         cmocka_unit_test(record_that_fails_blocks_an_image_only_when_required),
+        cmocka_unit_test(a_forget_rewrites_the_record_and_owns_nothing),
+        cmocka_unit_test(a_forget_that_meets_a_writer_or_cannot_write_is_an_error),
+        cmocka_unit_test(what_is_known_to_be_stale_is_not_acquired),
+        cmocka_unit_test(what_another_host_writes_is_not_verified),
         cmocka_unit_test(sync_that_fails_with_a_caller_keeps_owner_and_bytes),
         cmocka_unit_test(sync_that_fails_without_a_caller_leaves_the_record_at_owner),
         cmocka_unit_test(record_that_fails_at_the_release_does_not_keep_the_bytes),

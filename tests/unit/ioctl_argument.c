@@ -195,12 +195,21 @@ static void test_a_right_argument_is_taken(void **state)
     assert_int_equal(argument.call, IOCTL_EVENTS);
     assert_int_equal(argument.ino, 5);
     assert_int_equal(argument.cursor, 9);
-    assert_int_equal(parse_files(MIGFS_IOC_STATUS, &files, sizeof(files)), 0);
+    assert_false(argument.checks);
+    files.flags = MIGFS_FILES_CHECK;
+    assert_int_equal(
+        ioctl_argument_parse(MIGFS_IOC_STATUS, &files, sizeof(files), sizeof(files), &argument), 0);
+    assert_true(argument.checks);
+    assert_int_equal(parse_files(MIGFS_IOC_EVENTS, &files, sizeof(files)), -EINVAL);
     assert_int_equal(parse_handoff(MIGFS_IOC_ACQUIRE, &handoff, sizeof(handoff)), 0);
     assert_int_equal(ioctl_argument_parse(MIGFS_IOC_RELEASE, &handoff, sizeof(handoff),
                                           sizeof(handoff), &argument),
                      0);
     assert_int_equal(argument.call, IOCTL_RELEASE);
+    assert_int_equal(ioctl_argument_parse(MIGFS_IOC_FORGET, &handoff, sizeof(handoff),
+                                          sizeof(handoff), &argument),
+                     0);
+    assert_int_equal(argument.call, IOCTL_FORGET);
     assert_int_equal(argument.ino, 0);
 }
 
@@ -215,6 +224,7 @@ static void test_a_wrong_argument_is_refused(void **state)
     static const struct migfs_files bad_files[] = {
         {.version = 0},
         {.version = MIGFS_IOC_VERSION, .flags = MIGFS_FILES_LOST},
+        {.version = MIGFS_IOC_VERSION, .flags = MIGFS_FILES_UNCHECKED | MIGFS_FILES_CHECK},
         {.version = MIGFS_IOC_VERSION, .count = 1},
         {.version = MIGFS_IOC_VERSION, .used = 8},
         {.version = MIGFS_IOC_VERSION, .reserved = 1},
@@ -236,6 +246,30 @@ static void test_a_wrong_argument_is_refused(void **state)
     assert_int_equal(parse_handoff(MIGFS_IOC_RELEASE, NULL, 0), -EINVAL);
 }
 
+static void test_a_history_is_asked_for_with_nothing_but_its_version(void **state)
+{
+    static struct migfs_history history = {.version = MIGFS_IOC_VERSION};
+    static const struct migfs_history bad[] = {
+        {.version = MIGFS_IOC_VERSION + 1},
+        {.version = MIGFS_IOC_VERSION, .flags = 1},
+        {.version = MIGFS_IOC_VERSION, .count = 1},
+        {.version = MIGFS_IOC_VERSION, .reserved = 1},
+    };
+    const size_t size = sizeof(history);
+    struct ioctl_argument argument;
+
+    (void)state;
+    assert_int_equal(ioctl_argument_parse(MIGFS_IOC_HISTORY, &history, size, size, &argument), 0);
+    assert_int_equal(argument.call, IOCTL_HISTORY);
+    assert_int_equal(ioctl_argument_parse(MIGFS_IOC_HISTORY, &history, size - 1, size, &argument),
+                     -EINVAL);
+    assert_int_equal(ioctl_argument_parse(MIGFS_IOC_HISTORY, &history, size, size - 1, &argument),
+                     -EINVAL);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_int_equal(ioctl_argument_parse(MIGFS_IOC_HISTORY, &bad[i], size, size, &argument),
+                         -EINVAL);
+}
+
 static void test_a_call_of_others_is_not_ours(void **state)
 {
     const struct migfs_files files = {.version = MIGFS_IOC_VERSION};
@@ -243,7 +277,7 @@ static void test_a_call_of_others_is_not_ours(void **state)
 
     (void)state;
     assert_int_equal(parse_files(_IO(MIGFS_IOC_TYPE, 0), &files, 0), -ENOTTY);
-    assert_int_equal(parse_files(_IO(MIGFS_IOC_TYPE, 5), &files, 0), -ENOTTY);
+    assert_int_equal(parse_files(_IO(MIGFS_IOC_TYPE, 99), &files, 0), -ENOTTY);
     assert_int_equal(ioctl_argument_parse(_IOR('f', 1, long), &files, 8, 8, &argument), -ENOTTY);
     assert_int_equal(argument.ino, 3); /* untouched */
 }
@@ -258,6 +292,7 @@ int main(void)
         cmocka_unit_test(test_more_locks_than_a_buffer_holds_are_cut_and_say_so),
         cmocka_unit_test(test_a_right_argument_is_taken),
         cmocka_unit_test(test_a_wrong_argument_is_refused),
+        cmocka_unit_test(test_a_history_is_asked_for_with_nothing_but_its_version),
         cmocka_unit_test(test_a_call_of_others_is_not_ours),
     };
 

@@ -34,23 +34,53 @@ static struct record sample_record(uint64_t generation, uint64_t sequence)
         .identity = identity,
         .host = {.instance = 0x0807060504030201, .name = "host-a.example"},
         .time_ns = 1800000000000000001,
-        .length_bytes = 0x0000000140000000,
-        .ctime_ns = -1,
+        .trace = {.length_bytes = 0x0000000140000000,
+                  .ctime_ns = -1,
+                  .mtime_ns = 1700000000000000003},
+        .flushed_bytes = 0x12345678,
+        .duration_ns = 0x9abcdef0,
+        .file_handle = {.type = -2, .length = 3, .bytes = {7, 8, 9}},
+        .digest_count = DIGEST_EXTENTS,
     };
+
+    for (uint32_t i = 0; i < DIGEST_EXTENTS; i++) {
+        record.digests[i] = (struct digest_extent){
+            .offset = (uint64_t)INT64_MAX - DIGEST_MOST_BYTES - i,
+            .length = (uint32_t)DIGEST_MOST_BYTES - i,
+        };
+        memset(record.digests[i].digest, (int)i + 1, DIGEST_BYTES);
+    }
 
     memset(record.host.machine_id, 0xa5, sizeof(record.host.machine_id));
     memset(record.host.boot_id, 0x5a, sizeof(record.host.boot_id));
     return record;
 }
 
+static bool digests_are_equal(const struct record *a, const struct record *b)
+{
+    for (uint32_t i = 0; i < a->digest_count; i++) {
+        const struct digest_extent *left = &a->digests[i], *right = &b->digests[i];
+
+        if (left->offset != right->offset || left->length != right->length ||
+            left->serial != right->serial || memcmp(left->digest, right->digest, DIGEST_BYTES) != 0)
+            return false;
+    }
+    return a->digest_count == b->digest_count;
+}
+
 static bool records_are_equal(const struct record *a, const struct record *b)
 {
-    return a->sequence == b->sequence && a->generation == b->generation && a->state == b->state &&
+    return a->trace.mtime_ns == b->trace.mtime_ns && a->flushed_bytes == b->flushed_bytes &&
+           a->duration_ns == b->duration_ns && a->file_handle.type == b->file_handle.type &&
+           a->file_handle.length == b->file_handle.length &&
+           memcmp(a->file_handle.bytes, b->file_handle.bytes, RECORD_FILE_HANDLE_BYTES) == 0 &&
+           digests_are_equal(a, b) && a->sequence == b->sequence &&
+           a->generation == b->generation && a->state == b->state &&
            a->identity.ino == b->identity.ino &&
            a->identity.handle_hash == b->identity.handle_hash &&
            a->identity.birth_ns == b->identity.birth_ns && record_same_host(&a->host, &b->host) &&
            strcmp(a->host.name, b->host.name) == 0 && a->time_ns == b->time_ns &&
-           a->length_bytes == b->length_bytes && a->ctime_ns == b->ctime_ns;
+           a->trace.length_bytes == b->trace.length_bytes && a->trace.ctime_ns == b->trace.ctime_ns;
 }
 
 static uint64_t little_endian(const uint8_t *bytes, size_t size)
@@ -116,7 +146,7 @@ static void every_field_lies_where_the_layout_says(void **state)
     (void)state;
     record_encode(&record, slot);
     assert_memory_equal(slot, "MIGFSREC", 8);
-    assert_int_equal(little_endian(slot + 8, 4), 1);
+    assert_int_equal(little_endian(slot + 8, 4), 2);
     assert_int_equal(little_endian(slot + 12, 4), 4096);
     assert_int_equal(little_endian(slot + 32, 8), 43);
     assert_int_equal(little_endian(slot + 40, 8), 42);
@@ -126,13 +156,32 @@ static void every_field_lies_where_the_layout_says(void **state)
     assert_int_equal(little_endian(slot + 64, 8), identity.handle_hash);
     assert_int_equal(little_endian(slot + 72, 8), (uint64_t)identity.birth_ns);
     assert_int_equal(little_endian(slot + 80, 8), (uint64_t)record.time_ns);
-    assert_int_equal(little_endian(slot + 88, 8), record.length_bytes);
+    assert_int_equal(little_endian(slot + 88, 8), record.trace.length_bytes);
     assert_int_equal(little_endian(slot + 96, 8), UINT64_MAX);
     assert_memory_equal(slot + 104, record.host.machine_id, 16);
     assert_memory_equal(slot + 120, record.host.boot_id, 16);
     assert_int_equal(little_endian(slot + 136, 8), record.host.instance);
     assert_string_equal((const char *)slot + 144, "host-a.example");
-    for (size_t i = 144 + strlen(record.host.name); i < RECORD_SLOT_BYTES; i++)
+    for (size_t i = 144 + strlen(record.host.name); i < 208; i++)
+        assert_int_equal(slot[i], 0);
+    assert_int_equal(little_endian(slot + 208, 4), 112);
+    assert_int_equal(little_endian(slot + 212, 4), 0);
+    assert_int_equal(little_endian(slot + 216, 8), (uint64_t)record.trace.mtime_ns);
+    assert_int_equal(little_endian(slot + 224, 8), 0x12345678);
+    assert_int_equal(little_endian(slot + 232, 8), 0x9abcdef0);
+    assert_int_equal(little_endian(slot + 240, 4), (uint32_t)-2);
+    assert_int_equal(little_endian(slot + 244, 4), 3);
+    assert_int_equal(little_endian(slot + 248, 8), 0);
+    for (size_t i = 0; i < DIGEST_EXTENTS; i++) {
+        const uint8_t *entry = slot + 256 + 32 * i;
+
+        assert_int_equal(little_endian(entry, 8), record.digests[i].offset);
+        assert_int_equal(little_endian(entry + 8, 4), record.digests[i].length);
+        assert_int_equal(little_endian(entry + 12, 4), 0);
+        assert_memory_equal(entry + 16, record.digests[i].digest, DIGEST_BYTES);
+    }
+    assert_memory_equal(slot + 3840, record.file_handle.bytes, RECORD_FILE_HANDLE_BYTES);
+    for (size_t i = 3968; i < RECORD_SLOT_BYTES; i++)
         assert_int_equal(slot[i], 0);
 }
 
@@ -191,14 +240,76 @@ static void random_record_decodes_to_itself(void **state)
 
         record.state = random_below(&random, 2) ? RECORD_OWNED : RECORD_RELEASED;
         record.time_ns = (int64_t)random_next(&random);
-        record.ctime_ns = (int64_t)random_next(&random);
-        record.length_bytes = random_next(&random);
+        record.trace.ctime_ns = (int64_t)random_next(&random);
+        record.trace.length_bytes = random_next(&random);
         record.host.instance = random_next(&random);
+        record.digest_count = random_below(&random, DIGEST_EXTENTS + 1);
+        record.file_handle.length = random_below(&random, RECORD_FILE_HANDLE_BYTES + 1);
+        memset(record.file_handle.bytes, 0, RECORD_FILE_HANDLE_BYTES);
+        for (uint32_t j = 0; j < record.file_handle.length; j++)
+            record.file_handle.bytes[j] = (uint8_t)random_next(&random);
         record_encode(&record, file + (i % 2) * RECORD_SLOT_BYTES);
         assert_int_equal(decode(file, sizeof(file), &decoded, &slot), RECORD_VALID);
         assert_true(records_are_equal(&record, &decoded));
         assert_int_equal(slot, i % 2);
     }
+}
+
+/* Versions ------------------------------------------------------------------------------------ */
+
+/* As a writer of version 1 has it: nothing behind the name. */
+static void encode_version_1(const struct record *record, uint8_t *slot)
+{
+    record_encode(record, slot);
+    memset(slot + 208, 0, RECORD_SLOT_BYTES - 208);
+    forge(slot, 8, 4, 1);
+}
+
+static struct record as_version_1(struct record record)
+{
+    record.trace.mtime_ns = 0;
+    record.flushed_bytes = 0;
+    record.duration_ns = 0;
+    record.file_handle = (struct record_file_handle){.length = 0};
+    record.digest_count = 0;
+    return record;
+}
+
+static void version_1_is_read_as_what_it_has(void **state)
+{
+    const struct record record = sample_record(5, 9);
+    const struct record expected = as_version_1(record);
+    uint8_t file[RECORD_FILE_BYTES] = {0};
+    struct record decoded;
+    unsigned slot;
+
+    (void)state;
+    encode_version_1(&record, file + OTHER_SLOT);
+    memset(&decoded, 0x3c, sizeof(decoded));
+    assert_int_equal(decode(file, sizeof(file), &decoded, &slot), RECORD_VALID);
+    assert_int_equal(slot, 1);
+    assert_true(records_are_equal(&decoded, &expected));
+    forge(file + OTHER_SLOT, 208, 4, 1);
+    assert_int_equal(judge(file, sizeof(file)), RECORD_TORN);
+}
+
+static void slots_of_two_versions_count_by_their_generation(void **state)
+{
+    const struct record old = sample_record(5, 9);
+    const struct record newer = sample_record(6, 10);
+    uint8_t file[RECORD_FILE_BYTES] = {0};
+    struct record decoded;
+    unsigned slot;
+
+    (void)state;
+    encode_version_1(&old, file);
+    record_encode(&newer, file + OTHER_SLOT);
+    assert_int_equal(decode(file, sizeof(file), &decoded, &slot), RECORD_VALID);
+    assert_int_equal(slot, 1);
+    record_encode(&old, file + OTHER_SLOT);
+    encode_version_1(&newer, file);
+    assert_int_equal(decode(file, sizeof(file), &decoded, &slot), RECORD_VALID);
+    assert_int_equal(slot, 0);
 }
 
 /* Two slots ----------------------------------------------------------------------------------- */
@@ -382,7 +493,7 @@ static void future_version_is_told_even_beside_a_valid_slot(void **state)
 
     (void)state;
     sample_file(file, &older, &newer);
-    forge(file, 8, 4, 2);
+    forge(file, 8, 4, 3);
     assert_int_equal(judge(file, sizeof(file)), RECORD_FUTURE);
     sample_file(file, &older, &newer);
     forge(file + OTHER_SLOT, 8, 4, UINT32_MAX);
@@ -397,7 +508,7 @@ static void torn_slot_of_a_future_version_is_only_torn(void **state)
 
     (void)state;
     sample_file(file, &older, &newer);
-    file[8] = 2; /* the checksum does not know */
+    file[8] = 3; /* the checksum does not know */
     assert_int_equal(judge(file, sizeof(file)), RECORD_VALID);
     memset(file + OTHER_SLOT, 0, RECORD_SLOT_BYTES);
     assert_int_equal(judge(file, sizeof(file)), RECORD_TORN);
@@ -410,8 +521,29 @@ static void bad_field_under_a_good_checksum_is_torn(void **state)
         size_t size;
         uint64_t value;
     } bad[] = {
-        {8, 4, 0},  {12, 4, 4095}, {48, 4, 0},   {48, 4, 3},   {48, 4, 0xffff},
-        {52, 4, 1}, {207, 1, 1},   {208, 4, 97}, {4095, 1, 1},
+        {8, 4, 0},
+        {12, 4, 4095},
+        {48, 4, 0},
+        {48, 4, 3},
+        {48, 4, 0xffff},
+        {52, 4, 1},
+        {207, 1, 1},
+        {208, 4, 113},
+        {208, 4, 111},
+        {208, 4, UINT32_MAX},
+        {212, 4, 1},
+        {244, 4, 129},
+        {244, 4, 2},
+        {244, 4, UINT32_MAX},
+        {248, 8, 1},
+        {256, 8, INT64_MAX},
+        {256, 8, UINT64_MAX},
+        {264, 4, 0},
+        {264, 4, DIGEST_MOST_BYTES + 1},
+        {268, 4, 1},
+        {3967, 1, 1},
+        {3968, 1, 1},
+        {4095, 1, 1},
     };
     const struct record record = sample_record(3, 30);
 
@@ -545,6 +677,8 @@ int main(void)
         cmocka_unit_test(encoding_hides_what_follows_a_names_end),
         cmocka_unit_test(name_that_is_too_long_is_cut),
         cmocka_unit_test(random_record_decodes_to_itself),
+        cmocka_unit_test(version_1_is_read_as_what_it_has),
+        cmocka_unit_test(slots_of_two_versions_count_by_their_generation),
         cmocka_unit_test(higher_generation_counts_then_higher_sequence),
         cmocka_unit_test(slots_alternate_and_the_last_written_counts),
         cmocka_unit_test(write_torn_at_any_byte_loses_the_newer_record_only),

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "verify.h"
+
+#include "backing.h"
+#include "log.h"
+#include "pool.h"
+#include "read_back.h"
+#include "status.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void verify_deinit(struct verify *verify)
+{
+    free(verify->seen);
+    free(verify->extents);
+    free(verify->results);
+    *verify = (struct verify){.seen = NULL};
+}
+
+/* ---- saying it ---- */
+
+/* The file as people know it; the caller frees it. */
+static char *path_of(struct context *context, struct inode *inode)
+{
+    char *below = status_path(context, inode);
+    char *path = NULL;
+
+    if (below && asprintf(&path, "%s/%s", context->options.mountpoint, below) < 0)
+        path = NULL;
+    free(below);
+    return path;
+}
+
+/* Remembers what was said of the inode; false: the same was said before. */
+static bool is_news(struct inode *inode, const struct trace *now)
+{
+    pthread_mutex_lock(&inode->mutex);
+    const bool news =
+        inode->foreign_writes == 0 || trace_compare(&inode->foreign_trace, now) != TRACE_SAME;
+    if (news) {
+        inode->foreign_writes++;
+        inode->foreign_trace = *now;
+    }
+    pthread_mutex_unlock(&inode->mutex);
+    return news;
+}
+
+static void say_written(struct context *context, struct inode *inode, const struct record *record,
+                        const struct trace *now)
+{
+    const bool refused = context->options.fence == FENCE_STRICT;
+    char *path;
+
+    if (!is_news(inode, now) && !refused)
+        return;
+    path = path_of(context, inode);
+    log_warning("%s: somebody who never acquired it wrote it since host %s handed it over "
+                "(generation %ju; %ju bytes then, %ju now)%s%s%s",
+                path ? path : "a file", record->host.name, (uintmax_t)record->generation,
+                (uintmax_t)record->trace.length_bytes, (uintmax_t)now->length_bytes,
+                refused ? ": not acquired (fence=strict); `migfsctl forget " : ": going on with it",
+                refused && path ? path : "", refused ? "` accepts what is there" : "");
+    free(path);
+}
+
+static void say_stale(struct context *context, const struct handle *handle,
+                      const struct record *record, const struct digest_extent *extent)
+{
+    struct inode *inode = handle->inode;
+    char *path = path_of(context, inode);
+
+    pthread_mutex_lock(&inode->mutex);
+    inode->stale_acquires++;
+    pthread_mutex_unlock(&inode->mutex);
+    log_error(
+        "%s: stale: the %u bytes at offset %ju are not what host %s wrote before it handed "
+        "the file over (generation %ju), and by length and times nobody wrote it since; not "
+        "acquired by host %s (opened there at generation %ju); `migfsctl forget %s` accepts what "
+        "is there",
+        path ? path : "a file", extent->length, (uintmax_t)extent->offset, record->host.name,
+        (uintmax_t)record->generation, context->host.name, (uintmax_t)handle->open_generation,
+        path ? path : "PATH");
+    free(path);
+}
+
+/* `extent` NULL: its length and times tell. */
+static void say_changed(struct context *context, struct inode *inode,
+                        const struct digest_extent *extent)
+{
+    char *path = path_of(context, inode);
+
+    pthread_mutex_lock(&inode->mutex);
+    inode->foreign_writes++;
+    const uint64_t generation = inode->owner.generation;
+    pthread_mutex_unlock(&inode->mutex);
+    if (extent)
+        log_warning("%s: somebody else wrote it while this host owns it (generation %ju): the %u "
+                    "bytes at offset %ju are not what was written here",
+                    path ? path : "a file", (uintmax_t)generation, extent->length,
+                    (uintmax_t)extent->offset);
+    else
+        log_warning("%s: somebody else wrote it while this host owns it (generation %ju): its "
+                    "length or times are not ours",
+                    path ? path : "a file", (uintmax_t)generation);
+    free(path);
+}
+
+static void say_unread(struct inode *inode, const struct verify *verify, size_t unread, int error)
+{
+    log_warning("inode %ju: %zu of %zu extents could not be verified: %s",
+                (uintmax_t)inode->identity.ino, unread, verify->count, strerror(-error));
+}
+
+/* ---- comparing ---- */
+
+static int written(struct context *context, struct inode *inode, struct verify *verify,
+                   const struct trace *now)
+{
+    verify->verdict = VERIFY_WRITTEN;
+    say_written(context, inode, &verify->seen->record, now);
+    pthread_mutex_lock(&inode->mutex);
+    digest_ring_clear(&inode->digests);
+    pthread_mutex_unlock(&inode->mutex);
+    return context->options.fence == FENCE_STRICT ? -EIO : 0;
+}
+
+/* Whether it is in the ring still: nothing that was written through this mount touched it. */
+static bool extent_counts(struct inode *inode, const struct digest_extent *extent)
+{
+    pthread_mutex_lock(&inode->mutex);
+    const bool counts = digest_ring_has(&inode->digests, extent);
+    pthread_mutex_unlock(&inode->mutex);
+    return counts;
+}
+
+/*
+ * One extent reads back different. A new ctime says that somebody wrote it, whatever became of its
+ * mtime; else it is stale.
+ */
+static int differs(struct context *context, const struct handle *handle, struct verify *verify,
+                   const struct digest_extent *extent, int64_t until_ns)
+{
+    struct inode *inode = handle->inode;
+    struct trace now;
+    const int error = record_file_trace(context, inode, &now);
+
+    if (error != 0)
+        return error;
+    if (trace_compare(&verify->seen->record.trace, &now) != TRACE_SAME)
+        return written(context, inode, verify, &now);
+    verify->verdict = VERIFY_STALE;
+    if (pool_now_ns() < until_ns)
+        return -EAGAIN;
+    say_stale(context, handle, &verify->seen->record, extent);
+    return -EIO;
+}
+
+static int compare_extents(struct context *context, struct handle *handle, struct verify *verify,
+                           int64_t until_ns)
+{
+    struct inode *inode = handle->inode;
+    size_t unread = 0;
+    int error = 0;
+
+    read_back(handle, verify->extents, verify->count, verify->results, until_ns);
+    for (size_t i = 0; i < verify->count; i++) {
+        const struct digest_extent *extent = &verify->extents[i];
+
+        if (verify->results[i] == READ_BACK_DIFFERS && extent_counts(inode, extent))
+            return differs(context, handle, verify, extent, until_ns);
+        if (verify->results[i] < 0) {
+            error = error != 0 ? error : verify->results[i];
+            unread++;
+        }
+    }
+    if (unread > 0)
+        say_unread(inode, verify, unread, error);
+    verify->verdict = unread > 0          ? VERIFY_PARTLY
+                      : verify->count > 0 ? VERIFY_WHOLE
+                                          : VERIFY_UNKNOWN;
+    return 0;
+}
+
+static int take_extents(struct inode *inode, struct verify *verify)
+{
+    verify->extents = calloc(DIGEST_EXTENTS, sizeof(*verify->extents));
+    verify->results = calloc(DIGEST_EXTENTS, sizeof(*verify->results));
+    if (!verify->extents || !verify->results)
+        return -ENOMEM;
+    pthread_mutex_lock(&inode->mutex);
+    verify->count = digest_ring_copy(&inode->digests, verify->extents);
+    pthread_mutex_unlock(&inode->mutex);
+    for (size_t i = 0; i < verify->count; i++)
+        verify->results[i] = READ_BACK_NOT_YET;
+    return 0;
+}
+
+/* Length and times first: they cost one question. */
+static int begin(struct context *context, struct inode *inode, struct verify *verify)
+{
+    struct trace now;
+    int error = record_file_trace(context, inode, &now);
+
+    if (error != 0)
+        return error;
+    if (trace_compare(&verify->seen->record.trace, &now) == TRACE_WRITTEN)
+        return written(context, inode, verify, &now);
+    return take_extents(inode, verify);
+}
+
+int verify_file(struct context *context, struct handle *handle, struct verify *verify,
+                int64_t until_ns)
+{
+    struct inode *inode = handle->inode;
+
+    /* What an owner that did not hand over wrote last, its record does not say. */
+    if (!verify->seen || !verify->seen->is_valid || verify->seen->record.state != RECORD_RELEASED)
+        return 0;
+    if (!verify->begun) {
+        const int error = begin(context, inode, verify);
+
+        if (error != 0 || verify->verdict == VERIFY_WRITTEN)
+            return error;
+        verify->begun = true;
+    }
+    return compare_extents(context, handle, verify, until_ns);
+}
+
+/* ---- while owner ---- */
+
+int verify_look(struct context *context, struct inode *inode, struct trace *now)
+{
+    enum trace_verdict verdict;
+    int error;
+
+    pthread_mutex_lock(&inode->mutex);
+    const struct trace_look look = trace_look_begin(&inode->watch);
+    pthread_mutex_unlock(&inode->mutex);
+    error = record_file_trace(context, inode, now);
+    if (error != 0)
+        return error;
+    pthread_mutex_lock(&inode->mutex);
+    verdict = trace_look_end(&inode->watch, &look, now);
+    pthread_mutex_unlock(&inode->mutex);
+    if (verdict == TRACE_WRITTEN)
+        say_changed(context, inode, NULL);
+    return 0;
+}
+
+/* As many as cost little, of those that were written last. */
+#define LOOK_EXTENTS 8
+
+/* An extent that went while it was read was written again here. */
+static void look_at_extents(struct context *context, struct handle *handle,
+                            const struct digest_extent *extents, size_t count)
+{
+    const int64_t forever = INT64_MAX;
+    struct inode *inode = handle->inode;
+    int results[LOOK_EXTENTS];
+
+    for (size_t i = 0; i < count; i++)
+        results[i] = READ_BACK_NOT_YET;
+    read_back(handle, extents, count, results, forever);
+    for (size_t i = 0; i < count; i++) {
+        if (results[i] != READ_BACK_DIFFERS)
+            continue;
+        pthread_mutex_lock(&inode->mutex);
+        const bool counts = digest_ring_remove(&inode->digests, &extents[i]);
+        pthread_mutex_unlock(&inode->mutex);
+        if (counts)
+            say_changed(context, inode, &extents[i]);
+    }
+}
+
+void verify_owned(struct context *context, struct handle *handle)
+{
+    struct digest_extent *extents = calloc(DIGEST_EXTENTS, sizeof(*extents));
+    struct inode *inode = handle->inode;
+    struct trace now;
+    size_t count = 0;
+
+    (void)verify_look(context, inode, &now); /* where the store does not answer nothing is known */
+    pthread_mutex_lock(&inode->mutex);
+    if (extents)
+        count = digest_ring_copy_all(&inode->digests, extents);
+    pthread_mutex_unlock(&inode->mutex);
+    look_at_extents(context, handle, extents, count < LOOK_EXTENTS ? count : LOOK_EXTENTS);
+    backing_end_fresh(inode);
+    free(extents);
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * VERIFY of an acquire (DESIGN §2, 6): is the file as its last owner left it? Its length and times
+ * are compared with the record, then what the server has with the digests of what was written. And
+ * of a file that this host owns: does somebody else change it? Each oddity is said, and counted for
+ * `migfsctl status`. On pool threads, in the inode's turn.
+ */
+#ifndef MIGFS_FS_VERIFY_H
+#define MIGFS_FS_VERIFY_H
+
+#include "handle.h"
+#include "record_file.h"
+
+enum verify_verdict {
+    VERIFY_UNKNOWN, /* nothing that says what the file must be, or it could not be looked at */
+    VERIFY_PARTLY,  /* as it was left, as far as the time allowed to look */
+    VERIFY_WHOLE,   /* as it was left */
+    VERIFY_WRITTEN, /* somebody wrote it since, who never acquired it */
+    VERIFY_STALE,   /* nobody did, and yet it is not what was written last */
+};
+
+/* One VERIFY; it may take several tries. */
+struct verify {
+    struct record_seen *seen; /* the record as read; owned */
+    struct digest_extent *extents;
+    int *results; /* of each, as read_back has it; owned, as they are */
+    size_t count;
+    bool begun;
+    enum verify_verdict verdict;
+};
+
+/* Takes `verify->seen` over from READ_RECORD. */
+void verify_deinit(struct verify *verify);
+
+/*
+ * Compares until `until_ns` (CLOCK_MONOTONIC). 0: it may go on. -EAGAIN: stale so far; drop what is
+ * cached below and try again. -EIO, said in the log: known to be stale when the time was up, or
+ * written by somebody else with fence=strict.
+ */
+int verify_file(struct context *context, struct handle *handle, struct verify *verify,
+                int64_t until_ns);
+
+/*
+ * While the inode is watched (cache/trace): what its length and times are now, and whether they
+ * tell of somebody else's change. Where it is not, the first half alone. 0 or a negative errno.
+ */
+int verify_look(struct context *context, struct inode *inode, struct trace *now);
+
+/*
+ * Of an owner: verify_look, and whether some of what was written last reads back as it was written.
+ * By any handle of the inode that reads.
+ */
+void verify_owned(struct context *context, struct handle *handle);
+
+#endif
