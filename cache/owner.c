@@ -71,6 +71,17 @@ void owner_last_close(struct owner *owner)
         owner->epoch++;
 }
 
+bool owner_lock_lost(struct owner *owner)
+{
+    if (owner->standing != OWNER_ACQUIRED && owner->standing != OWNER_SHARES)
+        return false;
+    owner->standing = OWNER_LOST;
+    owner->writing = false;
+    owner->recorded = false;
+    owner->epoch++;
+    return true;
+}
+
 bool owner_record_seen(struct owner *owner, bool foreign_owner, uint64_t generation)
 {
     const enum owner_state before = owner_state(owner);

@@ -31,7 +31,7 @@ enum owner_state {
     OWNER_SHARED,
     OWNER_OWNER,
     OWNER_RELEASED,
-    OWNER_FENCED, /* entered by the detection of lost locks only */
+    OWNER_FENCED, /* entered by owner_lock_lost only */
 };
 
 enum owner_transition {
@@ -88,6 +88,12 @@ int owner_write_permitted(const struct owner *owner, enum fence fence, bool hold
  * speaks. A latched fence stays. Raises the epoch when the state changes by it.
  */
 void owner_last_close(struct owner *owner);
+
+/*
+ * The store has taken the locks away. True where that is news: it was owner, or shared, and is
+ * fenced from now on; the caller drops what this mount has cached.
+ */
+bool owner_lock_lost(struct owner *owner);
 
 /*
  * The record was read outside a transition: another host is owner, or none is. Returns true when

@@ -214,6 +214,15 @@ bool range_owner_holds(const struct range_table *table, uint64_t owner)
     return entry_starts_by(table, table_find(table, owner, 0), owner, RANGE_MAX);
 }
 
+bool range_handle_holds(const struct range_table *table, uint64_t handle, enum range_type type)
+{
+    for (size_t i = 0; i < table->count; i++) {
+        if (table->entries[i].handle == handle && table->entries[i].type >= type)
+            return true;
+    }
+    return false;
+}
+
 /* The waits that `added` leads to, each once, in the order found. */
 struct wait_trail {
     const struct wait **found;

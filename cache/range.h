@@ -72,6 +72,9 @@ bool range_owner_holds_byte(const struct range_table *table, uint64_t owner, uin
 /* Whether the owner holds anything. */
 bool range_owner_holds(const struct range_table *table, uint64_t owner);
 
+/* Whether anything of that type, or a stronger one, was taken through the handle. */
+bool range_handle_holds(const struct range_table *table, uint64_t handle, enum range_type type);
+
 /*
  * A blocked request for a lock. The waits of a mount are one list, since a cycle may run through
  * several inodes; the caller links and unlinks entries and owns them.

@@ -236,7 +236,8 @@ static bool report_print(struct report *report)
     if (report->has_unknown_pids)
         puts("pid 0: the holder is in another pid namespace, or the lock is the mount's own.");
     if (report->is_unchecked)
-        puts("The store does not answer: whether others changed a file is not known.");
+        puts("The store does not answer: whether the locks are held still, and whether others "
+             "changed a file, is unknown.");
     return true;
 }
 

@@ -2,6 +2,7 @@
 #include "context.h"
 
 #include "events.h"
+#include "guard.h"
 #include "handle.h"
 #include "lock.h"
 #include "lock_wait.h"
@@ -77,8 +78,10 @@ int context_init(struct context *context)
         context->handles = handle_table_new();
         context->locks = lock_table_new();
         context->events = events_new();
+        context->watch = guard_watch_new(context);
         context->pool = pool_new(context, POOL_THREADS);
-        if (!context->handles || !context->locks || !context->events || !context->pool)
+        if (!context->handles || !context->locks || !context->events || !context->watch ||
+            !context->pool)
             error = -ENOMEM;
     }
     if (error == 0)
@@ -94,8 +97,10 @@ int context_init(struct context *context)
 
 int context_start(struct context *context)
 {
-    const int error = pool_start(context->pool);
+    int error = pool_start(context->pool);
 
+    if (error == 0)
+        error = guard_watch_start(context->watch);
     if (error != 0)
         log_error("threads cannot be started: %s", strerror(-error));
     else
@@ -117,6 +122,7 @@ void context_deinit(struct context *context)
         events_stop(context->events);
     if (context->locks)
         lock_wait_end_all(context);
+    guard_watch_stop(context->watch);
     pool_stop(context->pool);
     if (context->inodes)
         (void)inode_each_open(context->inodes, abandon, context); /* short of memory: exit frees */
@@ -125,6 +131,7 @@ void context_deinit(struct context *context)
     inode_table_free(context->inodes);
     lock_table_free(context->locks);
     events_free(context->events);
+    guard_watch_free(context->watch);
     pool_free(context->pool);
     context->records = NULL;
     context->record_inode = NULL; /* freed with the table */
@@ -132,6 +139,7 @@ void context_deinit(struct context *context)
     context->inodes = NULL;
     context->locks = NULL;
     context->events = NULL;
+    context->watch = NULL;
     context->pool = NULL;
 }
 

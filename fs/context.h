@@ -28,6 +28,7 @@ struct context {
     struct inode *record_inode; /* of their directory, hidden from the mount; NULL: none known */
     struct pool *pool;
     struct events *events;
+    struct guard_watch *watch;
     bool passthrough; /* negotiated with the kernel */
 };
 

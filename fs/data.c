@@ -6,12 +6,14 @@
 #include "close.h"
 #include "fault.h"
 #include "gate.h"
+#include "guard.h"
 #include "refresh.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 /* ---- reading ---- */
@@ -79,43 +81,97 @@ void data_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct
 
 /* ---- writing ---- */
 
+/* One request's. */
+struct write {
+    const struct handle *handle;
+    const struct gate_pass *pass;
+    const char *bytes;
+    size_t size;
+    off_t offset;
+    bool is_writeback; /* of a page of a mapping, by the kernel */
+};
+
 /* O_DIRECT wants aligned memory, which the request's need not be: then it is copied. */
-static const char *aligned_for(const struct handle *handle, const char *bytes, size_t size)
+static const char *aligned_bytes(const struct write *write)
 {
     char *buffer;
 
-    if (!(handle->flags & O_DIRECT) || (uintptr_t)bytes % BACKING_ALIGNMENT == 0)
-        return bytes;
-    buffer = size <= BACKING_MOST_BYTES ? backing_buffer() : NULL;
-    return buffer ? memcpy(buffer, bytes, size) : NULL;
+    if ((uintptr_t)write->bytes % BACKING_ALIGNMENT == 0)
+        return write->bytes;
+    buffer = write->size <= BACKING_MOST_BYTES ? backing_buffer() : NULL;
+    return buffer ? memcpy(buffer, write->bytes, write->size) : NULL;
 }
 
-static ssize_t write_below(const struct handle *handle, const char *bytes, size_t size,
-                           off_t offset)
+/* `flags` as of pwritev2(2). */
+static ssize_t write_by(const struct write *write, int fd, bool is_direct, int flags)
 {
-    bytes = aligned_for(handle, bytes, size);
+    const char *bytes = is_direct ? aligned_bytes(write) : write->bytes;
+    const struct iovec vector = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = write->size};
+    ssize_t count;
+
     if (!bytes)
         return -ENOMEM;
-    const ssize_t count = pwrite(handle->fd, bytes, size, offset);
+    count = flags == 0 ? pwrite(fd, bytes, write->size, write->offset)
+                       : pwritev2(fd, &vector, 1, write->offset, flags);
     return count >= 0 ? count : -errno;
 }
 
+#ifndef RWF_NOAPPEND /* headers older than Linux 6.9 */
+#define RWF_NOAPPEND 0x20
+#endif
+
 /*
  * A page of a mapping comes without regard to its handle's flags: O_APPEND would put it at the end
- * of the file, O_DIRECT refuse the last one.
+ * of the file, O_DIRECT may refuse the last one.
  */
-static ssize_t write_page(const struct handle *handle, const char *bytes, size_t size, off_t offset)
+static ssize_t write_page(const struct write *write)
 {
+    const int flags = write->handle->flags;
+    const bool appends = (flags & O_APPEND) != 0, is_direct = (flags & O_DIRECT) != 0;
+    ssize_t count;
     int fd;
 
-    if (!(handle->flags & (O_APPEND | O_DIRECT)))
-        return write_below(handle, bytes, size, offset);
-    fd = backing_reopen(handle, O_WRONLY);
+    count = write_by(write, write->handle->fd, is_direct, appends ? RWF_NOAPPEND : 0);
+    if ((count != -EINVAL && count != -EOPNOTSUPP) || !(appends || is_direct))
+        return count;
+    fd = backing_reopen(write->handle, O_WRONLY);
     if (fd < 0)
         return fd;
-    const ssize_t written = pwrite(fd, bytes, size, offset);
-    const ssize_t count = written >= 0 ? written : -errno;
+    count = write_by(write, fd, false, 0);
     return close(fd) == 0 || count < 0 ? count : -errno;
+}
+
+static ssize_t write_own(const struct write *write)
+{
+    const struct handle *handle = write->handle;
+
+    return write->is_writeback ? write_page(write)
+                               : write_by(write, handle->fd, (handle->flags & O_DIRECT) != 0, 0);
+}
+
+static int guard_flags(const struct write *write)
+{
+    const int flags = write->handle->flags;
+
+    if (write->is_writeback)
+        return 0;
+    return (flags & O_APPEND ? RWF_APPEND : 0) | (flags & O_DSYNC ? RWF_DSYNC : 0) |
+           ((flags & O_SYNC) == O_SYNC ? RWF_SYNC : 0);
+}
+
+/*
+ * By the guard as the handle would have it. Only a store that ties no writes to locks, a disk,
+ * refuses what O_DIRECT of the guard does not take.
+ */
+static ssize_t write_below(const struct write *write)
+{
+    const struct gate_pass *pass = write->pass;
+    ssize_t count;
+
+    if (!pass->by_guard)
+        return write_own(write);
+    count = write_by(write, pass->fd, pass->is_direct, guard_flags(write));
+    return count == -EINVAL && pass->is_direct ? write_own(write) : count;
 }
 
 /*
@@ -123,22 +179,19 @@ static ssize_t write_page(const struct handle *handle, const char *bytes, size_t
  * the capability that keeps the bits. Pages that the kernel writes back later have no writer but
  * whoever opened the file.
  */
-static ssize_t write_as(fuse_req_t req, const struct handle *handle, const char *bytes, size_t size,
-                        off_t offset, bool is_writeback)
+static ssize_t write_as(fuse_req_t req, const struct write *write)
 {
-    struct inode *inode = handle->inode;
+    struct inode *inode = write->handle->inode;
 
     pthread_mutex_lock(&inode->mutex);
     const bool may_have_setid = inode->may_have_setid;
     pthread_mutex_unlock(&inode->mutex);
-    caller_limit(is_writeback ? handle->uid : fuse_req_ctx(req)->uid);
-    if (is_writeback)
-        return write_page(handle, bytes, size, offset);
-    if (!may_have_setid || caller_is_root(req))
-        return write_below(handle, bytes, size, offset);
+    caller_limit(write->is_writeback ? write->handle->uid : fuse_req_ctx(req)->uid);
+    if (write->is_writeback || !may_have_setid || caller_is_root(req))
+        return write_below(write);
 
     _cleanup_caller_ struct caller caller = caller_begin(req);
-    return caller.error != 0 ? caller.error : write_below(handle, bytes, size, offset);
+    return caller.error != 0 ? caller.error : write_below(write);
 }
 
 /*
@@ -194,9 +247,16 @@ static ssize_t write_bytes(fuse_req_t req, struct handle *handle, const char *by
 
     if (error == 0) {
         fault_hold_write();
-        count = write_as(req, handle, bytes, size, offset, is_writeback);
+        count = write_as(req, &(struct write){.handle = handle,
+                                              .pass = &pass,
+                                              .bytes = bytes,
+                                              .size = size,
+                                              .offset = offset,
+                                              .is_writeback = is_writeback});
         leave_written(&pass, handle, bytes, size, count, is_writeback);
     }
+    if (error == 0 && count < 0)
+        count = guard_failed(context, handle->inode, (int)count);
     if (count < 0 && is_writeback)
         note_writeback_error(context, handle->inode, (int)count);
     return count;
@@ -221,6 +281,20 @@ void data_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size, 
         fuse_reply_write(req, (size_t)count);
 }
 
+/* A path is judged as it would be without the guard. */
+static int truncate_by(const struct gate_pass *pass, const struct handle *handle, int fd,
+                       off_t length)
+{
+    const bool by_path = !(handle && handle_writes(handle));
+    const struct proc_path path = proc_path(fd);
+
+    if (!pass->by_guard && by_path)
+        return truncate(path.text, length) == 0 ? 0 : -errno;
+    if (by_path && faccessat(AT_FDCWD, path.text, W_OK, AT_EACCESS) != 0)
+        return -errno;
+    return ftruncate(pass->fd, length) == 0 ? 0 : -errno;
+}
+
 int data_truncate(struct context *context, struct inode *inode, const struct handle *handle, int fd,
                   off_t length)
 {
@@ -231,10 +305,7 @@ int data_truncate(struct context *context, struct inode *inode, const struct han
 
     if (error != 0)
         return error;
-    if (handle && handle_writes(handle))
-        result = ftruncate(handle->fd, length) == 0 ? 0 : -errno;
-    else
-        result = truncate(proc_path(fd).text, length) == 0 ? 0 : -errno;
+    result = guard_failed(context, inode, truncate_by(&pass, handle, fd, length));
     gate_leave(&pass, &(struct gate_outcome){.effect = result == 0 ? TRACE_CUTS : TRACE_UNSURE,
                                              .length_bytes = (uint64_t)length});
     return result;
@@ -335,8 +406,9 @@ static int allocate(fuse_req_t req, const struct handle *handle, int mode, off_t
 
         error = caller.error;
         if (error == 0)
-            error = fallocate(handle->fd, mode, offset, length) == 0 ? 0 : -errno;
+            error = fallocate(pass.fd, mode, offset, length) == 0 ? 0 : -errno;
     }
+    error = guard_failed(context, handle->inode, error);
     gate_leave(&pass, &(struct gate_outcome){.effect = mode == 0 && error == 0 ? TRACE_GROWS
                                                                                : TRACE_UNSURE,
                                              .length_bytes = pass.change.end});
@@ -406,8 +478,8 @@ static ssize_t copy(fuse_req_t req, const struct handle *from, off_t from_offset
 
         count = caller.error;
         if (count == 0) {
-            count = copy_file_range(from->fd, &from_offset, to->fd, &to_offset, size, flags);
-            count = count >= 0 ? count : -errno;
+            count = copy_file_range(from->fd, &from_offset, pass.fd, &to_offset, size, flags);
+            count = count >= 0 ? count : guard_failed(context, to->inode, -errno);
         }
     }
     gate_leave(&pass, &(struct gate_outcome){.bytes = count > 0 ? (size_t)count : 0,

@@ -75,7 +75,8 @@ static int description_open(struct inode *inode, const struct lock_change *chang
 {
     struct handle *handle = change->handle;
     const bool is_own = change->range.owner != LOCK_OWNER_DAEMON &&
-                        !description_is_taken(inode, handle) && access_of(handle) != O_WRONLY;
+                        !description_is_taken(inode, handle) && access_of(handle) != O_WRONLY &&
+                        !handle->was_lost;
     struct description *description = calloc(1, sizeof(*description));
 
     if (!description)
@@ -94,6 +95,7 @@ static int description_open(struct inode *inode, const struct lock_change *chang
         return error;
     }
     if (is_own) {
+        description->handle = handle->number;
         handle->description_owner = change->range.owner;
         handle->description_owner_known = true;
     }

@@ -17,6 +17,8 @@ struct description {
     struct description *next;
     uint64_t owner;
     int fd;
+    uint64_t handle;  /* whose description it shares; 0: one of its own */
+    bool is_lost;     /* the store took its locks away; lock_table.mutex */
     int access;       /* O_RDONLY, O_WRONLY or O_RDWR */
     unsigned waiters; /* blocked requests on it; lock_table.mutex */
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "gate.h"
 
+#include "guard.h"
 #include "lock.h"
 
 struct gate_range gate_range(off_t offset, size_t length)
@@ -23,8 +24,11 @@ int gate_enter(struct context *context, struct inode *inode, const struct handle
     pthread_mutex_lock(&inode->mutex);
     error = owner_write_permitted(&inode->owner, context->options.fence, holds);
     if (error == 0) {
-        inode->writes_under_way++;
         pass->inode = inode;
+        pass->fd = guard_descriptor(inode, handle, &pass->by_guard);
+        pass->is_direct = pass->by_guard && inode->guard_is_direct;
+        pass->phase = inode->write_phase;
+        inode->writes_in[pass->phase]++;
         pass->wants_digest = digest_ring_keeps(&inode->digests);
         trace_change_begin(&inode->watch);
         digest_change_begin(&inode->digests, &pass->change, range.start, range.end);
@@ -47,7 +51,7 @@ void gate_leave(struct gate_pass *pass, const struct gate_outcome *outcome)
     digest_change_end(&inode->digests, &pass->change, outcome->written);
     trace_change_end(&inode->watch, effect_of(pass, outcome), outcome->length_bytes);
     inode->bytes_written += outcome->bytes;
-    if (--inode->writes_under_way == 0)
+    if (--inode->writes_in[pass->phase] == 0)
         pthread_cond_broadcast(&inode->drained);
     pthread_mutex_unlock(&inode->mutex);
 }

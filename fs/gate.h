@@ -13,6 +13,10 @@
 struct gate_pass {
     struct inode *inode;
     struct digest_change change;
+    int fd;            /* by which the change goes; -1: by a path */
+    bool by_guard;     /* that is not the handle's own */
+    bool is_direct;    /* so is the guard */
+    unsigned phase;    /* of guard.h */
     bool wants_digest; /* of a write whose bytes are seen */
 };
 

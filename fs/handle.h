@@ -31,9 +31,11 @@ struct handle {
 
     /* inode.mutex */
     struct handle *next, *previous;
-    uint64_t open_number;    /* the inode's opens are counted from 1 */
-    uint64_t opens_at_flush; /* the last one before its last FLUSH */
-    bool was_released;       /* it was open when the inode was handed over last */
+    uint64_t open_number;     /* the inode's opens are counted from 1 */
+    uint64_t opens_at_flush;  /* the last one before its last FLUSH */
+    bool guards, guards_next; /* guard.h: its own description holds locks of a writer */
+    bool was_lost;            /* it held locks that the store took away */
+    bool was_released;        /* it was open when the inode was handed over last */
 
     /* directories only; `directory_mutex` serialises the stream */
     pthread_mutex_t directory_mutex;

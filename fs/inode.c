@@ -291,6 +291,7 @@ static struct inode *inode_new(const struct inode_identity *identity, mode_t typ
     inode->type = type;
     inode->fd = -1;
     inode->direct_fd = -1;
+    inode->guard_fd = -1;
     pthread_mutex_init(&inode->mutex, NULL); /* cannot fail with default attributes */
 
     pthread_condattr_t monotonic;

@@ -54,7 +54,7 @@ struct inode {
 
     /* `mutex` from here on. Never held across a call below, a reply or a notification. */
     pthread_mutex_t mutex;
-    pthread_cond_t drained; /* writes_under_way came to 0 */
+    pthread_cond_t drained; /* one of writes_in came to 0 */
     struct owner owner;
     enum claim claim;
     bool recognised;           /* profile_claim's memory */
@@ -65,8 +65,13 @@ struct inode {
     bool below_has_record;     /* a record of it exists, as far as the last listing says */
     bool drop_is_due;          /* a coalesced drop is on its way */
     bool look_is_due;          /* and a look at its record */
-    unsigned writes_under_way;
-    struct trace_watch watch;   /* while owner: for changes that others make */
+    int guard_fd;              /* guard.h: by which others than holders of locks write, or -1 */
+    bool guard_is_direct;
+    bool guard_check_is_due;
+    bool is_kept_fenced;      /* a reference of its own keeps it: the fence outlives the kernel's */
+    unsigned write_phase;     /* of the writes that begin now */
+    unsigned writes_in[2];    /* under way, by the phase that they began in */
+    struct trace_watch watch; /* while owner: for changes that others make */
     struct digest_ring digests; /* of what was written here, and what its last owner left */
     int writeback_error;        /* of a page that the kernel wrote back: 0 or a negative errno */
     unsigned open_handles;

@@ -2,6 +2,7 @@
 #include "lock.h"
 
 #include "description.h"
+#include "guard.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -38,6 +39,7 @@ void lock_last_close(struct context *context, struct inode *inode)
 {
     struct description *descriptions;
 
+    guard_last_close(context, inode);
     pthread_mutex_lock(&context->locks->mutex);
     descriptions = inode->descriptions;
     inode->descriptions = NULL;
@@ -88,6 +90,22 @@ static enum claim claim_with_daemon(enum claim claim, bool daemon_holds)
     return daemon_holds ? CLAIM_OWNER_WRITING : claim;
 }
 
+int lock_tables_after(struct context *context, struct inode *inode,
+                      const struct lock_change *change, struct range_table *ranges,
+                      struct range_table *flocks)
+{
+    pthread_mutex_lock(&context->locks->mutex);
+    int error = range_table_copy(&inode->ranges, ranges);
+    if (error == 0)
+        error = range_table_copy(&inode->flocks, flocks);
+    pthread_mutex_unlock(&context->locks->mutex);
+    if (error != 0 || !change)
+        return error;
+    if (change->action == LOCK_GIVE_DAEMON)
+        range_clear_owner(ranges, LOCK_OWNER_DAEMON);
+    return apply(ranges, flocks, change);
+}
+
 int lock_claims(struct context *context, struct inode *inode, const struct lock_change *change,
                 struct lock_claims *claims)
 {
@@ -95,15 +113,8 @@ int lock_claims(struct context *context, struct inode *inode, const struct lock_
     const bool daemon_before = inode->acquired_by_ioctl;
     const bool daemon_after =
         change->action == LOCK_TAKE_DAEMON || (daemon_before && change->action != LOCK_GIVE_DAEMON);
-    int error = range_table_copy(&inode->ranges, &ranges);
+    int error = lock_tables_after(context, inode, change, &ranges, &flocks);
 
-    if (error == 0)
-        error = range_table_copy(&inode->flocks, &flocks);
-    if (error == 0) {
-        if (change->action == LOCK_GIVE_DAEMON)
-            range_clear_owner(&ranges, LOCK_OWNER_DAEMON);
-        error = apply(&ranges, &flocks, change);
-    }
     if (error == 0) {
         struct stat attributes = {0};
         bool recognised = inode->recognised;
@@ -217,10 +228,23 @@ static int take_daemon(struct context *context, struct inode *inode, struct lock
     return 0;
 }
 
+/* Whether locks that the store took away were not given back yet: none is taken beside them. */
+static bool any_lost(const struct inode *inode, const struct lock_change *change)
+{
+    for (const struct description *description = inode->descriptions; description;
+         description = description->next) {
+        if (description->is_lost && range_owner_holds(&inode->ranges, description->owner))
+            return true;
+    }
+    return change->is_flock && change->handle->was_lost;
+}
+
 int lock_take(struct context *context, struct inode *inode, struct lock_change *change)
 {
     int error;
 
+    if (any_lost(inode, change))
+        return -EIO;
     if (change->action == LOCK_TAKE_DAEMON)
         return take_daemon(context, inode, change);
     error = range_table_copy(table_of(inode, change), &change->undo_ranges);
@@ -238,7 +262,7 @@ static int give_range(struct context *context, struct inode *inode, const struct
     if (!description)
         return 0;
     error = description_set(description->fd, range, F_UNLCK);
-    if (error != 0)
+    if (error != 0 && !description->is_lost)
         return error;
     pthread_mutex_lock(&context->locks->mutex);
     error = range_clear(&inode->ranges, range->owner, range->start, range->end);
@@ -252,15 +276,6 @@ static int give_flock(struct context *context, struct inode *inode, struct lock_
     if (flock(change->handle->fd, LOCK_UN) != 0)
         return -errno;
     return enter(context, inode, change);
-}
-
-static bool any_through(const struct range_table *table, uint64_t handle)
-{
-    for (size_t i = 0; i < table->count; i++) {
-        if (table->entries[i].handle == handle)
-            return true;
-    }
-    return false;
 }
 
 /* An unlock that the store refused: with the owner's last range its description goes, and all on
@@ -294,7 +309,7 @@ static int give_handle(struct context *context, struct inode *inode,
         i = 0; /* the table has changed */
     }
     /* The description may live on under a range's owner, and a flock with it. */
-    if (any_through(&inode->flocks, change->range.handle) &&
+    if (range_handle_holds(&inode->flocks, change->range.handle, RANGE_READ) &&
         flock(change->handle->fd, LOCK_UN) != 0)
         error = -errno;
     (void)enter(context, inode, change); /* clearing a handle cannot fail */
@@ -468,7 +483,8 @@ bool lock_owner_holds(struct context *context, struct inode *inode, uint64_t own
 bool lock_handle_holds(struct context *context, struct inode *inode, uint64_t handle)
 {
     pthread_mutex_lock(&context->locks->mutex);
-    const bool holds = any_through(&inode->ranges, handle) || any_through(&inode->flocks, handle);
+    const bool holds = range_handle_holds(&inode->ranges, handle, RANGE_READ) ||
+                       range_handle_holds(&inode->flocks, handle, RANGE_READ);
     pthread_mutex_unlock(&context->locks->mutex);
     return holds;
 }
@@ -489,7 +505,7 @@ bool lock_handle_writes(struct context *context, struct inode *inode, const stru
                  profile_owner_writes(context->options.profile, &locks, recognised, range->owner);
     }
     writes = writes || (context->options.profile == PROFILE_FLOCK &&
-                        any_through(&inode->flocks, handle->number));
+                        range_handle_holds(&inode->flocks, handle->number, RANGE_READ));
     pthread_mutex_unlock(&context->locks->mutex);
     return writes;
 }

@@ -54,6 +54,14 @@ struct lock_change {
 };
 void lock_change_deinit(struct lock_change *change);
 
+/*
+ * Copies of the inode's tables (both empty before), as they will be after the change; NULL: as they
+ * are. 0 or -ENOMEM; freed by the caller in either case.
+ */
+int lock_tables_after(struct context *context, struct inode *inode,
+                      const struct lock_change *change, struct range_table *ranges,
+                      struct range_table *flocks);
+
 /* What the inode's locks claim now, and will after the change. 0 or -ENOMEM. */
 struct lock_claims {
     enum claim before, after;

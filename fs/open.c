@@ -5,6 +5,7 @@
 #include "close.h"
 #include "data.h"
 #include "gate.h"
+#include "guard.h"
 #include "names.h"
 #include "passthrough.h"
 #include "record_file.h"
@@ -111,7 +112,11 @@ static int open_gated(fuse_req_t req, struct inode *inode, int flags)
     result = gate_enter(context_of(req), inode, NULL, GATE_WHOLE_FILE, &pass);
     if (result != 0)
         return result;
-    result = open_below(req, inode, flags);
+    result = open_below(req, inode, pass.by_guard ? flags & ~O_TRUNC : flags);
+    if (result >= 0 && pass.by_guard && ftruncate(pass.fd, 0) != 0) {
+        close(result);
+        result = guard_failed(context_of(req), inode, -errno);
+    }
     gate_leave(&pass, &(struct gate_outcome){.effect = result >= 0 ? TRACE_CUTS : TRACE_UNSURE});
     return result;
 }

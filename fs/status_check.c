@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "status_check.h"
 
+#include "guard.h"
 #include "pool.h"
 #include "verify.h"
 
@@ -76,8 +77,10 @@ static void run(struct context *context, struct job *job)
     while (handle && !handle_reads(handle))
         handle = handle->next;
     pthread_mutex_unlock(&inode->mutex);
-    if (is_owned && handle && !pool_expired(context->pool, job))
+    if (is_owned && handle && !pool_expired(context->pool, job)) {
+        guard_check(context, handle);
         verify_owned(context, handle);
+    }
     pool_reply(context->pool, job, 0);
     pool_finish(context->pool, job);
 }

@@ -5,6 +5,7 @@
 #include "description.h"
 #include "events.h"
 #include "fault.h"
+#include "guard.h"
 #include "history_file.h"
 #include "lock_wait.h"
 #include "log.h"
@@ -67,8 +68,10 @@ static int step_lock(struct context *context, struct transition *transition)
     struct inode *inode = transition->job.inode;
     const int error = lock_take(context, inode, &transition->change);
 
-    if (error == 0)
+    if (error == 0) {
         set_claim(inode, &transition->claims, true);
+        guard_choose(context, inode, NULL);
+    }
     return error;
 }
 
@@ -79,13 +82,28 @@ static int give(struct context *context, struct inode *inode, struct lock_change
                                        : lock_give(context, inode, change);
 }
 
+/* What is given back when a lock is taken back. */
+static struct lock_change taken_back(const struct lock_change *change)
+{
+    return (struct lock_change){
+        .action = change->action == LOCK_TAKE_DAEMON ? LOCK_GIVE_DAEMON : LOCK_GIVE,
+        .is_flock = change->is_flock,
+        .range = change->range,
+        .handle = change->handle,
+    };
+}
+
 static int step_unlock(struct context *context, struct transition *transition)
 {
     struct inode *inode = transition->job.inode;
     const bool undoing = transition->handoff.undoing || transition->forgets;
-    const int error = undoing ? lock_undo(context, inode, &transition->change)
-                              : give(context, inode, &transition->change);
+    const struct lock_change given = undoing ? taken_back(&transition->change) : transition->change;
+    int error;
 
+    guard_choose(context, inode, &given);
+    error = undoing ? lock_undo(context, inode, &transition->change)
+                    : give(context, inode, &transition->change);
+    guard_choose(context, inode, NULL);
     if (error == 0)
         set_claim(inode, &transition->claims, !undoing);
     return error;
@@ -161,7 +179,7 @@ static int step_drain(struct context *context, struct transition *transition)
     int error = 0;
 
     pthread_mutex_lock(&inode->mutex);
-    while (inode->writes_under_way > 0 && error == 0) {
+    while (inode->writes_in[0] + inode->writes_in[1] > 0 && error == 0) {
         const int64_t until_ns = pool_now_ns() + 20 * INT64_C(1000000);
         const struct timespec until = {.tv_sec = until_ns / 1000000000,
                                        .tv_nsec = until_ns % 1000000000};
@@ -623,6 +641,7 @@ static void go_on(struct context *context, struct transition *transition, enum h
         return;
     if (transition->handoff.plan.kind == HANDOFF_ACQUIRE && transition->handoff.answer == 0)
         backing_end_fresh(inode);
+    guard_acquired(context, inode);
     if (transition->handoff.plan.kind == HANDOFF_RELEASE)
         mark_released(inode, transition->closing);
     report(context, transition);

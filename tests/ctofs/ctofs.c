@@ -25,8 +25,9 @@
  *   freeze [OPERATION]...          they wait; without one: all that ask the store, but for the
  *                                  root's attributes
  *   thaw [OPERATION]...
- *   partition [MILLISECONDS]       freeze, and after that time the locks are gone: writes by a
- *                                  descriptor that held one get EIO from then on
+ *   partition [MILLISECONDS]       freeze, and after that time the locks are gone: by a
+ *                                  descriptor that held one reads of the store and writes get
+ *                                  EIO from then on
  *   heal
  *   drop-caches                    as a lock does, on each open file
  *   stale                          reads of each open file give what the store has now, whatever is

@@ -198,6 +198,15 @@ static int read_data(struct mount *mount, struct handle *handle, char *reply, si
     return err;
 }
 
+/* As an NFS client, which has nothing but the lost lock to ask the server by. */
+static int lost_error(struct inode *inode, const struct handle *handle)
+{
+    pthread_mutex_lock(&inode->lock);
+    const bool lost = handle->lock_lost;
+    pthread_mutex_unlock(&inode->lock);
+    return lost ? EIO : 0;
+}
+
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
                     struct fuse_file_info *fi)
 {
@@ -211,6 +220,8 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
     char *reply = malloc(size);
     int err = reply ? fault_enter(mount, req, OP_READ) : ENOMEM;
 
+    if (!err)
+        err = lost_error(inode_of(&mount->inodes, ino), handle_of(fi));
     if (!err)
         err = read_data(mount, handle_of(fi), reply, size, off, &got);
     if (err)

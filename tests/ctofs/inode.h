@@ -27,7 +27,7 @@ struct handle {
     int fd;
     int flags;
     bool closing;         /* flushed, and not used since: its release may be on the way */
-    bool lock_lost;       /* held a lock when the lease ended: writes get EIO */
+    bool lock_lost;       /* held a lock when the lease ended: gets EIO */
     bool relocked;        /* locked again after that, without an unlock: EIO for ever */
     unsigned seen_errors; /* of inode.write_errors */
 };

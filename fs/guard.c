@@ -1,0 +1,459 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "guard.h"
+
+#include "backing.h"
+#include "description.h"
+#include "events.h"
+#include "lease.h"
+#include "lock.h"
+#include "log.h"
+#include "pool.h"
+#include "refresh.h"
+#include "status.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PROBE_BYTES BACKING_ALIGNMENT
+
+static bool is_guarded_mount(const struct context *context)
+{
+    return context->options.coherence && !context->passthrough &&
+           context->options.fence != FENCE_OFF;
+}
+
+/* ---- choosing ---- */
+
+/* What is to be true of the inode. Descriptions and handles are good in its job. */
+struct choice {
+    int fd; /* of a description by which others write, too; or -1 */
+    bool is_direct;
+};
+
+static void offer(struct choice *choice, int fd)
+{
+    const int flags = fcntl(fd, F_GETFL);
+
+    /* What is written by position would land at the end. */
+    if (flags < 0 || (flags & O_APPEND) || (flags & O_ACCMODE) == O_RDONLY || choice->fd >= 0)
+        return;
+    choice->fd = fd;
+    choice->is_direct = (flags & O_DIRECT) != 0;
+}
+
+static bool shares(const struct description *description, const struct handle *handle)
+{
+    return description->handle == handle->number;
+}
+
+static void choose(struct context *context, struct inode *inode, const struct profile_locks *locks,
+                   struct choice *choice)
+{
+    const enum profile profile = context->options.profile;
+
+    for (struct handle *handle = inode->handles; handle; handle = handle->next)
+        handle->guards_next = false;
+    for (const struct description *description = inode->descriptions; description;
+         description = description->next) {
+        if (description->is_lost || description->access == O_RDONLY ||
+            !(description->owner == LOCK_OWNER_DAEMON ||
+              profile_owner_writes(profile, locks, inode->recognised, description->owner)))
+            continue;
+        offer(choice, description->fd);
+        for (struct handle *handle = inode->handles; handle; handle = handle->next) {
+            if (shares(description, handle))
+                handle->guards_next = true;
+        }
+    }
+    if (profile != PROFILE_FLOCK)
+        return;
+    for (struct handle *handle = inode->handles; handle; handle = handle->next) {
+        if (handle->was_lost || !handle_writes(handle) ||
+            !range_handle_holds(locks->flocks, handle->number, RANGE_WRITE))
+            continue;
+        offer(choice, handle->fd);
+        handle->guards_next = true;
+    }
+}
+
+/* Puts the choice into force. Whether something that was a way is one no more. */
+static bool put(struct inode *inode, const struct choice *choice)
+{
+    bool is_narrower = inode->guard_fd >= 0 && inode->guard_fd != choice->fd;
+
+    for (struct handle *handle = inode->handles; handle; handle = handle->next) {
+        is_narrower = is_narrower || (handle->guards && !handle->guards_next);
+        handle->guards = handle->guards_next;
+    }
+    inode->guard_fd = choice->fd;
+    inode->guard_is_direct = choice->is_direct;
+    return is_narrower;
+}
+
+/* Those who began before are counted apart from those who begin now, and end as fast as the store
+ * lets them. */
+static void drain(struct inode *inode)
+{
+    const unsigned phase = inode->write_phase;
+
+    inode->write_phase = !phase;
+    while (inode->writes_in[phase] > 0)
+        pthread_cond_wait(&inode->drained, &inode->mutex);
+}
+
+static void count_guarded(struct context *context, bool before, bool after);
+
+void guard_choose(struct context *context, struct inode *inode, const struct lock_change *change)
+{
+    struct range_table ranges = {0}, flocks = {0};
+    struct choice choice = {.fd = -1};
+
+    if (!is_guarded_mount(context))
+        return;
+    const int error = lock_tables_after(context, inode, change, &ranges, &flocks);
+    const struct profile_locks locks = {.ranges = &ranges, .flocks = &flocks};
+
+    pthread_mutex_lock(&inode->mutex);
+    const bool before = inode->guard_fd >= 0;
+    if (error == 0) /* without memory: as it was, until the next change */
+        choose(context, inode, &locks, &choice);
+    if (error == 0 && put(inode, &choice))
+        drain(inode);
+    const bool after = inode->guard_fd >= 0;
+    pthread_mutex_unlock(&inode->mutex);
+    range_table_deinit(&ranges);
+    range_table_deinit(&flocks);
+    count_guarded(context, before, after);
+}
+
+void guard_last_close(struct context *context, struct inode *inode)
+{
+    pthread_mutex_lock(&inode->mutex);
+    const bool before = inode->guard_fd >= 0;
+    inode->guard_fd = -1;
+    pthread_mutex_unlock(&inode->mutex);
+    count_guarded(context, before, false);
+}
+
+int guard_descriptor(const struct inode *inode, const struct handle *handle, bool *is_others)
+{
+    *is_others = inode->guard_fd >= 0 && !(handle && handle->guards);
+    if (*is_others)
+        return inode->guard_fd;
+    return handle ? handle->fd : -1;
+}
+
+/* ---- lost locks ---- */
+
+static void say_fenced(struct context *context, struct inode *inode)
+{
+    char *path = status_path(context, inode);
+
+    log_error("%s/%s: the locks of this host are lost: it was cut off from the server for too "
+              "long. It is fenced: each read and write gets EIO until the file is locked anew "
+              "through a new open",
+              context->options.mountpoint, path ? path : "(a file)");
+    free(path);
+}
+
+/* Descriptions that held the lost locks must not be taken for new ones when they lock again. */
+static void mark_lost(struct context *context, struct inode *inode)
+{
+    pthread_mutex_lock(&context->locks->mutex);
+    for (struct description *description = inode->descriptions; description;
+         description = description->next)
+        description->is_lost = true;
+    pthread_mutex_unlock(&context->locks->mutex);
+    pthread_mutex_lock(&inode->mutex);
+    for (struct handle *handle = inode->handles; handle; handle = handle->next)
+        handle->was_lost = handle->was_lost || handle->guards || handle->description_owner_known;
+    pthread_mutex_unlock(&inode->mutex);
+}
+
+static void fence(struct context *context, struct inode *inode)
+{
+    pthread_mutex_lock(&inode->mutex);
+    const bool is_news = owner_lock_lost(&inode->owner);
+    const bool takes_reference = is_news && !inode->is_kept_fenced;
+    inode->is_kept_fenced = inode->is_kept_fenced || is_news;
+    pthread_mutex_unlock(&inode->mutex);
+    if (!is_news)
+        return;
+    if (takes_reference)
+        inode_ref(context->inodes, inode);
+    mark_lost(context, inode);
+    guard_choose(context, inode, NULL);
+    refresh_drop_later(context, inode);
+    say_fenced(context, inode);
+    events_publish(context, inode);
+}
+
+void guard_acquired(struct context *context, struct inode *inode)
+{
+    pthread_mutex_lock(&inode->mutex);
+    const bool ends = inode->is_kept_fenced && owner_state(&inode->owner) != OWNER_FENCED;
+    if (ends)
+        inode->is_kept_fenced = false;
+    pthread_mutex_unlock(&inode->mutex);
+    if (ends)
+        inode_unref(context->inodes, inode);
+}
+
+/* NFS: EIO; a store that closes what is lost: EBADF. */
+static bool may_be_lost(int error)
+{
+    return error == -EIO || error == -EBADF;
+}
+
+/*
+ * Reads one block from the server by a description that holds locks; what the store's client has of
+ * it cached is written out and dropped first. 0 or a negative errno.
+ */
+static int probe(int fd)
+{
+    char *buffer = backing_buffer();
+
+    if (!buffer)
+        return -ENOMEM;
+    if (!(fcntl(fd, F_GETFL) & O_DIRECT)) {
+        /* That they fail shows by the read. */
+        (void)sync_file_range(fd, 0, PROBE_BYTES,
+                              SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
+                                  SYNC_FILE_RANGE_WAIT_AFTER);
+        (void)posix_fadvise(fd, 0, PROBE_BYTES, POSIX_FADV_DONTNEED);
+    }
+    return pread(fd, buffer, PROBE_BYTES, 0) >= 0 ? 0 : -errno;
+}
+
+/* The error is the lock's if a description without locks can read the same. */
+static bool is_lost(struct handle *handle, int fd)
+{
+    const char *bytes;
+
+    return may_be_lost(probe(fd)) && backing_read_fresh(handle, PROBE_BYTES, 0, &bytes) >= 0;
+}
+
+void guard_check(struct context *context, struct handle *handle)
+{
+    struct inode *inode = handle->inode;
+
+    pthread_mutex_lock(&inode->mutex);
+    const int fd = inode->guard_fd;
+    const enum owner_state state = owner_state(&inode->owner);
+    inode->guard_check_is_due = false;
+    pthread_mutex_unlock(&inode->mutex);
+    if (fd < 0 || (state != OWNER_OWNER && state != OWNER_SHARED))
+        return;
+    if (is_lost(handle, fd))
+        fence(context, inode);
+    backing_end_fresh(inode);
+}
+
+/* ---- the watch ---- */
+
+/* Of stores whose lease is not known. */
+#define UNKNOWN_PERIOD_MS 30000
+
+struct guard_watch {
+    struct context *context;
+    unsigned period_ms;
+    pthread_t thread;
+    bool is_started;
+
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    unsigned guarded; /* inodes */
+    bool is_asked;    /* some inode's guard_check_is_due */
+    bool is_ending;
+    unsigned under_way; /* checks */
+};
+
+static void count_guarded(struct context *context, bool before, bool after)
+{
+    struct guard_watch *watch = context->watch;
+
+    if (before == after)
+        return;
+    pthread_mutex_lock(&watch->mutex);
+    watch->guarded += after ? 1 : -1U;
+    pthread_cond_broadcast(&watch->changed);
+    pthread_mutex_unlock(&watch->mutex);
+}
+
+int guard_failed(struct context *context, struct inode *inode, int error)
+{
+    struct guard_watch *watch = context->watch;
+
+    if (!may_be_lost(error))
+        return error;
+    pthread_mutex_lock(&inode->mutex);
+    const bool wanted = inode->guard_fd >= 0;
+    inode->guard_check_is_due = wanted;
+    pthread_mutex_unlock(&inode->mutex);
+    if (!wanted)
+        return error;
+    pthread_mutex_lock(&watch->mutex);
+    watch->is_asked = true;
+    pthread_cond_broadcast(&watch->changed);
+    pthread_mutex_unlock(&watch->mutex);
+    return -EIO;
+}
+
+static void checked(struct context *context, struct inode *inode, int error, void *data)
+{
+    struct guard_watch *watch = data;
+
+    (void)context;
+    (void)inode;
+    (void)error;
+    pthread_mutex_lock(&watch->mutex);
+    watch->under_way--;
+    pthread_cond_broadcast(&watch->changed);
+    pthread_mutex_unlock(&watch->mutex);
+}
+
+static void run_check(struct context *context, struct job *job)
+{
+    struct inode *inode = job->inode;
+    struct handle *handle;
+
+    pthread_mutex_lock(&inode->mutex);
+    handle = inode->handles;
+    pthread_mutex_unlock(&inode->mutex);
+    if (handle)
+        guard_check(context, handle);
+    pool_reply(context->pool, job, 0);
+    pool_finish(context->pool, job);
+}
+
+static void free_check(struct job *job)
+{
+    free(job);
+}
+
+/* One at a time: a store that does not answer takes one thread of the pool, and no more. */
+static void check_and_wait(struct guard_watch *watch, struct inode *inode)
+{
+    struct job *job = calloc(1, sizeof(*job));
+
+    if (!job)
+        return; /* the next round looks again */
+    *job = (struct job){
+        .inode = inode, .run = run_check, .free = free_check, .done = checked, .done_data = watch};
+    pthread_mutex_lock(&watch->mutex);
+    watch->under_way++;
+    pthread_mutex_unlock(&watch->mutex);
+    pool_submit(watch->context->pool, job);
+    pthread_mutex_lock(&watch->mutex);
+    while (watch->under_way > 0)
+        pthread_cond_wait(&watch->changed, &watch->mutex);
+    pthread_mutex_unlock(&watch->mutex);
+}
+
+struct round {
+    struct guard_watch *watch;
+    bool is_of_all; /* not only of those that asked */
+};
+
+static int visit(struct inode *inode, void *data)
+{
+    const struct round *round = data;
+    struct guard_watch *watch = round->watch;
+
+    pthread_mutex_lock(&inode->mutex);
+    const bool is_due = inode->guard_fd >= 0 && (round->is_of_all || inode->guard_check_is_due);
+    pthread_mutex_unlock(&inode->mutex);
+    if (is_due)
+        check_and_wait(watch, inode);
+    pthread_mutex_lock(&watch->mutex);
+    const bool ends = watch->is_ending;
+    pthread_mutex_unlock(&watch->mutex);
+    return ends;
+}
+
+/* Nothing guarded: sleeps without a timer. True: a round of all is due. */
+static bool wait_round(struct guard_watch *watch)
+{
+    const int64_t due_ns = pool_now_ns() + watch->period_ms * INT64_C(1000000);
+    const struct timespec due = {.tv_sec = due_ns / 1000000000, .tv_nsec = due_ns % 1000000000};
+    int error = 0;
+
+    while (!watch->is_ending && !watch->is_asked && error != ETIMEDOUT) {
+        if (watch->guarded > 0)
+            error = pthread_cond_timedwait(&watch->changed, &watch->mutex, &due);
+        else
+            pthread_cond_wait(&watch->changed, &watch->mutex);
+    }
+    watch->is_asked = false;
+    return error == ETIMEDOUT;
+}
+
+static void *watch_run(void *data)
+{
+    struct guard_watch *watch = data;
+    struct round round = {.watch = watch};
+
+    pthread_mutex_lock(&watch->mutex);
+    while (!watch->is_ending) {
+        round.is_of_all = wait_round(watch);
+        pthread_mutex_unlock(&watch->mutex);
+        (void)inode_each_open(watch->context->inodes, visit, &round); /* -ENOMEM: the next round */
+        pthread_mutex_lock(&watch->mutex);
+    }
+    pthread_mutex_unlock(&watch->mutex);
+    return NULL;
+}
+
+struct guard_watch *guard_watch_new(struct context *context)
+{
+    struct guard_watch *watch = calloc(1, sizeof(*watch));
+    pthread_condattr_t monotonic;
+
+    if (!watch)
+        return NULL;
+    watch->context = context;
+    pthread_mutex_init(&watch->mutex, NULL); /* cannot fail with default attributes */
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&watch->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    return watch;
+}
+
+int guard_watch_start(struct guard_watch *watch)
+{
+    const unsigned lease = lease_ms(watch->context->source_fd);
+    int error;
+
+    if (!is_guarded_mount(watch->context))
+        return 0;
+    watch->period_ms = lease > 0 ? lease / 3 : UNKNOWN_PERIOD_MS;
+    error = pthread_create(&watch->thread, NULL, watch_run, watch);
+    watch->is_started = error == 0;
+    return -error;
+}
+
+void guard_watch_stop(struct guard_watch *watch)
+{
+    if (!watch || !watch->is_started)
+        return;
+    pthread_mutex_lock(&watch->mutex);
+    watch->is_ending = true;
+    pthread_cond_broadcast(&watch->changed);
+    pthread_mutex_unlock(&watch->mutex);
+    pthread_join(watch->thread, NULL);
+    watch->is_started = false;
+}
+
+void guard_watch_free(struct guard_watch *watch)
+{
+    if (!watch)
+        return;
+    pthread_cond_destroy(&watch->changed);
+    pthread_mutex_destroy(&watch->mutex);
+    free(watch);
+}
