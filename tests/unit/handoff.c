@@ -136,8 +136,7 @@ static const struct owner owns = {
 static const struct owner owns_reading = {.standing = OWNER_ACQUIRED, .generation = 5};
 static const struct owner handed_over = {
     .standing = OWNER_HANDED_OVER, .foreign_owner = true, .generation = 5};
-static const struct owner lost = {
-    .standing = OWNER_LOST, .writing = true, .recorded = true, .generation = 5};
+static const struct owner lost = {.standing = OWNER_LOST, .generation = 5};
 
 /* Order --------------------------------------------------------------------------------------- */
 

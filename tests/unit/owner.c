@@ -152,6 +152,23 @@ static void last_close_forgets_a_contest(void **state)
     assert_int_equal(owner.epoch, 1);
 }
 
+static void only_who_locked_for_writing_is_fenced_and_once(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < STATES; i++) {
+        struct owner owner = in_state[i];
+        const bool had_locks = i == OWNER_OWNER || i == OWNER_SHARED;
+
+        owner.writing = owner.recorded = true;
+        assert_int_equal(owner_lock_lost(&owner), had_locks);
+        assert_int_equal(owner_state(&owner), had_locks ? OWNER_FENCED : i);
+        assert_int_equal(owner.epoch, had_locks);
+        assert_int_equal(owner.writing, !had_locks);
+        assert_int_equal(owner.recorded, !had_locks);
+        assert_false(owner_lock_lost(&owner));
+    }
+}
+
 static void record_of_a_foreign_owner_makes_plain_standby_and_back(void **state)
 {
     struct owner owner = in_state[OWNER_PLAIN];
@@ -231,6 +248,7 @@ int main(void)
         cmocka_unit_test(closed_gate_refuses_every_write_but_without_a_fence),
         cmocka_unit_test(last_close_leaves_the_record_to_speak),
         cmocka_unit_test(last_close_forgets_a_contest),
+        cmocka_unit_test(only_who_locked_for_writing_is_fenced_and_once),
         cmocka_unit_test(record_of_a_foreign_owner_makes_plain_standby_and_back),
         cmocka_unit_test(record_moves_no_state_that_locks_have_made),
         cmocka_unit_test(generation_never_goes_back),

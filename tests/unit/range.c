@@ -177,9 +177,14 @@ static void assert_matches(const struct model *model, const struct range_table *
         assert_int_equal(range_owner_holds(table, owner), holds);
     }
     for (size_t i = 0; i < table->count; i++) {
-        assert_true(table->entries[i].start >= model->base);
-        assert_true(table->entries[i].end - model->base < BYTES);
+        const struct range *entry = &table->entries[i];
+
+        assert_true(entry->start >= model->base);
+        assert_true(entry->end - model->base < BYTES);
+        assert_true(range_handle_holds(table, entry->handle, entry->type));
+        assert_true(range_handle_holds(table, entry->handle, RANGE_READ));
     }
+    assert_false(range_handle_holds(table, UINT64_MAX, RANGE_READ));
 }
 
 static struct range random_range(uint64_t *random, const struct model *model)
