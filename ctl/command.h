@@ -22,6 +22,7 @@ enum exit_code {
 struct arguments {
     bool json;
     bool has_uid, has_gid;
+    unsigned group; /* a pid; 0: none */
     uid_t uid;
     gid_t gid;
     int path_count; /* at least 1 */

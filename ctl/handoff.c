@@ -71,9 +71,15 @@ static enum exit_code handoff_fail(const struct target *target, struct migfs_han
     return code;
 }
 
-static enum exit_code handoff_path(const char *path, unsigned long command)
+static enum exit_code group_fail(const char *path, unsigned group)
 {
-    struct migfs_handoff handoff = {.version = MIGFS_IOC_VERSION};
+    complain("%s: process %u has no file open there", path, group);
+    return EXIT_FAILED;
+}
+
+static enum exit_code handoff_path(const char *path, unsigned long command, unsigned group)
+{
+    struct migfs_handoff handoff = {.version = MIGFS_IOC_VERSION, .pid = group};
     struct target target;
     enum exit_code code = target_open(&target, path, TARGET_HANDOFF);
 
@@ -81,6 +87,8 @@ static enum exit_code handoff_path(const char *path, unsigned long command)
         return code;
     if (ioctl(target.fd, command, &handoff) < 0)
         code = handoff_fail(&target, &handoff, errno);
+    else if (group != 0 && handoff.files_done == 0)
+        code = group_fail(path, group);
     target_close(&target);
     return code;
 }
@@ -90,7 +98,8 @@ static enum exit_code handoff_all(const struct arguments *arguments, unsigned lo
     enum exit_code code = EXIT_DONE;
 
     for (int i = 0; i < arguments->path_count; i++) {
-        const enum exit_code path_code = handoff_path(arguments->paths[i], command);
+        const enum exit_code path_code =
+            handoff_path(arguments->paths[i], command, arguments->group);
 
         code = code == EXIT_DONE ? path_code : code;
     }

@@ -15,8 +15,8 @@
 static const char usage[] =
     "Usage: migfsctl status [--json] PATH...\n"
     "       migfsctl watch [--json] PATH...\n"
-    "       migfsctl acquire PATH...\n"
-    "       migfsctl release PATH...\n"
+    "       migfsctl acquire [--group PID] PATH...\n"
+    "       migfsctl release [--group PID] PATH...\n"
     "       migfsctl forget PATH...\n"
     "       migfsctl history [--json] PATH...\n"
     "       migfsctl init --uid UID [--gid GID] SOURCE\n"
@@ -31,6 +31,7 @@ static const char usage[] =
     "  init     makes SOURCE/.migfs for UID, where root may not (root_squash)\n"
     "\n"
     "A PATH is a file on a migfs; but for history also a directory, for all open files below.\n"
+    "--group PID: those that a process opened, all or none; the PATHs are directories.\n"
     "Exit: 0 done, 1 failed, 2 usage, 3 fenced, 4 timed out, 5 not a migfs.\n";
 
 static const struct command {
@@ -38,11 +39,12 @@ static const struct command {
     enum exit_code (*run)(const struct arguments *arguments);
     bool takes_json;
     bool takes_owner;
+    bool takes_group;
 } commands[] = {
     {"status", status_command, .takes_json = true},
     {"watch", watch_command, .takes_json = true},
-    {"acquire", acquire_command, .takes_json = false},
-    {"release", release_command, .takes_json = false},
+    {"acquire", acquire_command, .takes_group = true},
+    {"release", release_command, .takes_group = true},
     {"forget", forget_command, .takes_json = false},
     {"history", history_command, .takes_json = true},
     {"init", init_command, .takes_owner = true},
@@ -88,6 +90,7 @@ enum option_letter {
     OPTION_JSON = 'j',
     OPTION_UID = 'u',
     OPTION_GID = 'g',
+    OPTION_GROUP = 'p',
 };
 
 static bool option_take(const struct command *command, int letter, struct arguments *arguments)
@@ -110,6 +113,16 @@ static bool option_take(const struct command *command, int letter, struct argume
         }
         *(letter == OPTION_UID ? &arguments->has_uid : &arguments->has_gid) = true;
         return true;
+    case OPTION_GROUP:
+        if (!command->takes_group) {
+            complain("%s takes no --group", command->name);
+            return false;
+        }
+        if (!id_parse(optarg, &arguments->group) || arguments->group == 0) {
+            complain("'%s' is not the number of a process", optarg);
+            return false;
+        }
+        return true;
     default:
         return false; /* getopt_long has said it */
     }
@@ -122,6 +135,7 @@ static bool arguments_parse(const struct command *command, int argc, char **argv
         {"json", no_argument, NULL, OPTION_JSON},
         {"uid", required_argument, NULL, OPTION_UID},
         {"gid", required_argument, NULL, OPTION_GID},
+        {"group", required_argument, NULL, OPTION_GROUP},
         {NULL, 0, NULL, 0},
     };
     int letter;

@@ -5,7 +5,9 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/fsuid.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -136,4 +138,35 @@ void caller_end(struct caller *caller)
 bool caller_is_root(fuse_req_t req)
 {
     return fuse_req_ctx(req)->uid == 0;
+}
+
+/* linux/fs/proc/array.c, task_state */
+static pid_t read_process(pid_t thread)
+{
+    char path[64], line[128];
+    long process = thread;
+    FILE *status;
+
+    snprintf(path, sizeof(path), "/proc/%ld/status", (long)thread);
+    status = fopen(path, "re");
+    while (status && fgets(line, sizeof(line), status)) {
+        if (strncmp(line, "Tgid:", 5) == 0)
+            process = strtol(line + 5, NULL, 10);
+    }
+    if (status)
+        fclose(status);
+    return (pid_t)process;
+}
+
+pid_t caller_process(pid_t thread)
+{
+    int fd;
+
+    if (thread == 0)
+        return 0;
+    fd = (int)syscall(SYS_pidfd_open, thread, 0); /* of a process's first thread alone */
+    if (fd < 0)
+        return read_process(thread);
+    close(fd);
+    return thread;
 }

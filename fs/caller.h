@@ -44,6 +44,10 @@ void caller_end(struct caller *caller);
 
 #define _cleanup_caller_ __attribute__((cleanup(caller_end)))
 
+/* The process that a thread is of, which the kernel names as the caller; itself where it is gone.
+ */
+pid_t caller_process(pid_t thread);
+
 /* Whether the caller is root as the kernel sees it: who may see trusted.* and others' pids. */
 bool caller_is_root(fuse_req_t req);
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "handle.h"
 
+#include "caller.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -152,6 +154,7 @@ struct handle *handle_open(struct context *context, struct inode *inode, int fd,
     atomic_init(&handle->flags, flags);
     handle->uid = caller->uid;
     handle->gid = caller->gid;
+    handle->process = caller_process(caller->pid);
     pthread_mutex_init(&handle->directory_mutex, NULL);
     if (table_add(context->handles, handle) != 0) {
         pthread_mutex_destroy(&handle->directory_mutex);

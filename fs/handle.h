@@ -19,6 +19,7 @@ struct handle {
     atomic_int flags; /* of open(2), as asked; O_APPEND and O_DIRECT as F_SETFL set them since */
     uid_t uid;        /* who opened it: further descriptions are opened as them */
     gid_t gid;
+    pid_t process;            /* that opened it; 0: in a pid namespace that cannot be seen */
     uint64_t open_generation; /* of the file, as its record said then */
     bool keeps_pin;           /* an unlinked inode cannot be found again: pinned while open */
 

@@ -5,6 +5,7 @@
 #include "events.h"
 #include "file_flags.h"
 #include "history_file.h"
+#include "log.h"
 #include "status_check.h"
 #include "transition.h"
 
@@ -12,73 +13,129 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* One file of a call, and what became of it. */
+struct call_file {
+    struct handoff_call *call;
+    struct inode *inode;
+    bool was_owned; /* before */
+    bool is_done;
+};
+
 /*
  * One ACQUIRE, RELEASE or FORGET, of one file or of many: answered when the last of them is done.
- * The mutex guards all that changes; whoever takes `pending` to 0 answers and frees.
+ * Of a group that did not go whole it turns round first, and takes back what is done. The mutex
+ * guards all that changes; whoever takes `pending` to 0 goes on.
  */
 struct handoff_call {
+    struct context *context;
     fuse_req_t req;
     enum ioctl_call call;
     uint64_t handle; /* the caller's, of a file; 0 of a directory */
+    bool is_group;
+    bool takes_back;
+    struct inode_list list;
+    struct call_file *files;
     pthread_mutex_t mutex;
     size_t pending;
     struct migfs_handoff result;
 };
 
-static void call_unref(struct handoff_call *call)
+static void call_answer(struct handoff_call *call)
 {
-    bool last;
-
-    pthread_mutex_lock(&call->mutex);
-    last = --call->pending == 0;
-    pthread_mutex_unlock(&call->mutex);
-    if (!last)
-        return;
     fuse_reply_ioctl(call->req, -call->result.error, &call->result, sizeof(call->result));
     pthread_mutex_destroy(&call->mutex);
+    inode_list_deinit(call->context, &call->list);
+    free(call->files);
     free(call);
+}
+
+static void call_begin(struct handoff_call *call, enum ioctl_call which);
+
+static void call_unref(struct handoff_call *call)
+{
+    pthread_mutex_lock(&call->mutex);
+    const bool is_last = --call->pending == 0;
+    const bool turns = is_last && call->is_group && !call->takes_back && call->result.error != 0 &&
+                       call->result.files_done > 0;
+    call->takes_back = call->takes_back || turns;
+    pthread_mutex_unlock(&call->mutex);
+    if (turns)
+        call_begin(call, call->call == IOCTL_ACQUIRE ? IOCTL_RELEASE : IOCTL_ACQUIRE);
+    else if (is_last)
+        call_answer(call);
+}
+
+static void note_failure(struct handoff_call *call, int error, const char *path)
+{
+    call->result.files_failed++;
+    if (call->result.error != 0)
+        return;
+    call->result.error = -error;
+    strncpy(call->result.path, path ? path : "", sizeof(call->result.path) - 1);
 }
 
 /* Told by the pool, once a file. */
 static void file_done(struct context *context, struct inode *inode, int error, void *data)
 {
-    struct handoff_call *call = data;
+    struct call_file *file = data;
+    struct handoff_call *call = file->call;
     char *path = error != 0 ? status_path(context, inode) : NULL;
 
     pthread_mutex_lock(&call->mutex);
-    if (error == 0) {
+    if (call->takes_back && error == 0) {
+        call->result.files_done--;
+    } else if (!call->takes_back && error == 0) {
         call->result.files_done++;
-    } else {
-        call->result.files_failed++;
-        if (call->result.error == 0) {
-            call->result.error = -error;
-            strncpy(call->result.path, path ? path : "", sizeof(call->result.path) - 1);
-        }
+        file->is_done = true;
+    } else if (!call->takes_back) {
+        note_failure(call, error, path);
     }
     pthread_mutex_unlock(&call->mutex);
+    if (call->takes_back && error != 0)
+        log_error("%s: could not be taken back to what it was: %s", path ? path : "a file",
+                  strerror(-error));
     free(path);
     call_unref(call);
 }
 
-static void call_file(struct context *context, struct handoff_call *call, struct inode *inode)
+static void file_begin(struct handoff_call *call, struct call_file *file, enum ioctl_call which)
 {
+    struct context *context = call->context;
     const unsigned deadline_ms = context->options.deadline_ms;
 
     pthread_mutex_lock(&call->mutex);
     call->pending++;
     pthread_mutex_unlock(&call->mutex);
-    switch (call->call) {
+    switch (which) {
     case IOCTL_ACQUIRE:
-        transition_acquire(context, inode, call->handle, (uint32_t)fuse_req_ctx(call->req)->pid,
-                           deadline_ms, file_done, call);
+        transition_acquire(context, file->inode, call->handle,
+                           (uint32_t)fuse_req_ctx(call->req)->pid, deadline_ms, file_done, file);
         break;
     case IOCTL_FORGET:
-        transition_forget(context, inode, deadline_ms, file_done, call);
+        transition_forget(context, file->inode, deadline_ms, file_done, file);
         break;
     default:
-        transition_release(context, inode, deadline_ms, file_done, call);
+        transition_release(context, file->inode, deadline_ms, file_done, file);
         break;
     }
+}
+
+/* Taking back leaves alone what failed, and what was so before. */
+static bool is_wanted(const struct handoff_call *call, const struct call_file *file)
+{
+    return !call->takes_back || (file->is_done && file->was_owned == (call->call == IOCTL_RELEASE));
+}
+
+static void call_begin(struct handoff_call *call, enum ioctl_call which)
+{
+    pthread_mutex_lock(&call->mutex);
+    call->pending++; /* this function's own */
+    pthread_mutex_unlock(&call->mutex);
+    for (size_t i = 0; i < call->list.count; i++) {
+        if (is_wanted(call, &call->files[i]))
+            file_begin(call, &call->files[i], which);
+    }
+    call_unref(call);
 }
 
 static bool others_have_it_open(struct inode *inode)
@@ -107,37 +164,68 @@ static int handoff_permitted(struct context *context, fuse_req_t req, struct ino
     return call == IOCTL_ACQUIRE && !others_have_it_open(inode) ? -ENOENT : 0;
 }
 
-static int handoff_serve(struct context *context, fuse_req_t req, struct inode *inode,
-                         const struct fuse_file_info *fi, enum ioctl_call which)
+static int call_files_new(struct handoff_call *call)
 {
-    struct status_scope scope;
-    struct inode_list list;
-    struct handoff_call *call;
-    int error = handoff_permitted(context, req, inode, fi, which);
-
-    if (error != 0)
-        return error;
-    error = status_scope_init(&scope, context, inode, 0);
-    if (error == 0)
-        error = inode_list_open(context, &scope, &list);
-    status_scope_deinit(&scope);
-    if (error != 0)
-        return error;
-    call = calloc(1, sizeof(*call));
-    if (!call) {
-        inode_list_deinit(context, &list);
+    call->files = calloc(call->list.count + 1, sizeof(*call->files));
+    if (!call->files)
         return -ENOMEM;
+    for (size_t i = 0; i < call->list.count; i++) {
+        struct inode *inode = call->list.inodes[i];
+
+        pthread_mutex_lock(&inode->mutex);
+        const bool is_owned = owner_state(&inode->owner) == OWNER_OWNER;
+        pthread_mutex_unlock(&inode->mutex);
+        call->files[i] = (struct call_file){.call = call, .inode = inode, .was_owned = is_owned};
     }
-    *call = (struct handoff_call){.req = req,
-                                  .call = which,
-                                  .handle = S_ISDIR(inode->type) ? 0 : fi->fh,
-                                  .pending = 1, /* this function's own */
-                                  .result.version = MIGFS_IOC_VERSION};
+    return 0;
+}
+
+static int call_new(struct context *context, struct inode *inode, pid_t group,
+                    struct handoff_call **result)
+{
+    struct handoff_call *call = calloc(1, sizeof(*call));
+    struct status_scope scope;
+    int error = call ? status_scope_init(&scope, context, inode, 0) : -ENOMEM;
+
+    if (error == 0) {
+        scope.process = group;
+        error = inode_list_open(context, &scope, &call->list);
+        status_scope_deinit(&scope);
+    }
+    if (error == 0) {
+        error = call_files_new(call);
+        if (error != 0)
+            inode_list_deinit(context, &call->list);
+    }
+    if (error != 0) {
+        free(call);
+        return error;
+    }
+    *result = call;
+    return 0;
+}
+
+static int handoff_serve(struct context *context, fuse_req_t req, struct inode *inode,
+                         const struct fuse_file_info *fi, const struct ioctl_argument *argument)
+{
+    struct handoff_call *call;
+    int error = handoff_permitted(context, req, inode, fi, argument->call);
+
+    if (error == 0 && argument->pid != 0 && !S_ISDIR(inode->type))
+        error = -ENOTDIR;
+    if (error == 0)
+        error = call_new(context, inode, (pid_t)argument->pid, &call);
+    if (error != 0)
+        return error;
+    call->context = context;
+    call->req = req;
+    call->call = argument->call;
+    call->handle = S_ISDIR(inode->type) ? 0 : fi->fh;
+    call->is_group = argument->pid != 0;
+    call->result.version = MIGFS_IOC_VERSION;
+    call->result.pid = argument->pid;
     pthread_mutex_init(&call->mutex, NULL);
-    for (size_t i = 0; i < list.count; i++)
-        call_file(context, call, list.inodes[i]);
-    inode_list_deinit(context, &list);
-    call_unref(call);
+    call_begin(call, call->call);
     return 0;
 }
 
@@ -255,7 +343,7 @@ static int serve(fuse_req_t req, fuse_ino_t ino, const struct fuse_file_info *fi
     case IOCTL_ACQUIRE:
     case IOCTL_RELEASE:
     case IOCTL_FORGET:
-        return handoff_serve(context, req, inode, fi, argument->call);
+        return handoff_serve(context, req, inode, fi, argument);
     case IOCTL_HISTORY:
         return history_serve(context, req, inode, fi);
     case IOCTL_STATUS:

@@ -14,15 +14,18 @@ _Static_assert(sizeof(struct migfs_files) <= 16380 && sizeof(struct migfs_histor
 _Static_assert(sizeof(struct migfs_file) + PATH_LENGTH_MAX + 1 <= MIGFS_FILES_BUFFER_SIZE,
                "a file without locks always fits");
 
-static int parse_handoff(const void *in, size_t in_size, size_t out_size)
+static int parse_handoff(const void *in, size_t in_size, size_t out_size,
+                         struct ioctl_argument *argument)
 {
     struct migfs_handoff handoff;
 
     if (in_size != sizeof(handoff) || out_size != sizeof(handoff))
         return -EINVAL;
     memcpy(&handoff, in, sizeof(handoff));
-    if (handoff.version != MIGFS_IOC_VERSION || handoff.flags != 0 || handoff.reserved != 0)
+    if (handoff.version != MIGFS_IOC_VERSION || handoff.flags != 0 ||
+        (handoff.pid != 0 && argument->call == IOCTL_FORGET))
         return -EINVAL;
+    argument->pid = handoff.pid;
     return 0;
 }
 
@@ -86,7 +89,7 @@ int ioctl_argument_parse(unsigned command, const void *in, size_t in_size, size_
     case IOCTL_ACQUIRE:
     case IOCTL_RELEASE:
     case IOCTL_FORGET:
-        error = parse_handoff(in, in_size, out_size);
+        error = parse_handoff(in, in_size, out_size, &parsed);
         break;
     case IOCTL_HISTORY:
         error = parse_history(in, in_size, out_size);

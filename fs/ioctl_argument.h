@@ -27,6 +27,7 @@ struct ioctl_argument {
     uint64_t ino;    /* STATUS, EVENTS: 0, or the one file asked for */
     uint64_t cursor; /* STATUS, EVENTS */
     bool checks;     /* STATUS */
+    uint32_t pid;    /* ACQUIRE, RELEASE: 0, or the group asked for */
 };
 
 /*

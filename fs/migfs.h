@@ -53,10 +53,16 @@
  * the next acquire goes on with it. It needs the file for itself for a moment, as ACQUIRE does, and
  * acquires nothing. Of a file that this host owns there is nothing to forget.
  *
+ * With `pid` the files are a group, such as the images of one virtual machine: if one of them fails
+ * those that are done by then are taken back, each to what it was before, before the call returns.
+ * What could not be taken back is counted by files_done. The pid is one of the mount's pid
+ * namespace; a process that has none of the files open is no error: no file is done.
+ *
  * Returns 0 when all files are done. Otherwise -1 with the errno of the first that failed, which
  * the argument names, too; the others were tried all the same:
  *     EBADF      the descriptor is not open for writing (files)
  *     EPERM      not root (directories)
+ *     ENOTDIR    a `pid`, and the descriptor is of no directory
  *     ENOENT     ACQUIRE: nobody but the caller has the file open
  *     ETIMEDOUT  not done by the deadline: another host still writes, or the store is stuck
  *     EAGAIN     ACQUIRE: somebody holds a lock that stands in the way
@@ -71,7 +77,8 @@ struct migfs_handoff {
     __u32 files_done;   /* out: how many files are what was asked for */
     __u32 files_failed; /* out: how many are not */
     __s32 error;        /* out: errno of the first that failed, positive; 0: none */
-    __u32 reserved;     /* in: 0 */
+    __u32 pid;          /* in, ACQUIRE and RELEASE of a directory: only the files below that this
+                           process opened, all or none; 0: all files below */
     char path[4096];    /* out: the first that failed, below the mount's root; NUL-terminated */
 };
 

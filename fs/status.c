@@ -287,6 +287,18 @@ struct collection {
     size_t capacity;
 };
 
+static bool is_opened_by(struct inode *inode, pid_t process)
+{
+    const struct handle *handle;
+
+    pthread_mutex_lock(&inode->mutex);
+    handle = inode->handles;
+    while (handle && handle->process != process)
+        handle = handle->next;
+    pthread_mutex_unlock(&inode->mutex);
+    return handle != NULL;
+}
+
 static int collect(struct inode *inode, void *data)
 {
     struct collection *collection = data;
@@ -300,7 +312,8 @@ static int collect(struct inode *inode, void *data)
         return -ENOMEM;
     has = status_scope_has(collection->scope, inode->node_id, inode->identity.ino, path);
     free(path);
-    if (!has)
+    if (!has ||
+        (collection->scope->process != 0 && !is_opened_by(inode, collection->scope->process)))
         return 0;
     if (list->count == collection->capacity) {
         const size_t capacity = collection->capacity ? 2 * collection->capacity : 16;

@@ -20,6 +20,7 @@ struct status_scope {
     uint64_t ino;     /* that st_ino */
     uint64_t node_id; /* that inode */
     char *directory;  /* all below that path; owned */
+    pid_t process;    /* of these only what it opened; 0: whoever did */
 };
 
 /* The scope of an ioctl on `inode`. 0 or -ENOMEM. */

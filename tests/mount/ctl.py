@@ -53,8 +53,8 @@ def call(fd, command, argument):
     return 0, bytes(buffer)
 
 
-def handoff_argument(version=1, flags=0, reserved=0):
-    return struct.pack(HANDOFF, version, flags, 0, 0, 0, reserved, b"")
+def handoff_argument(version=1, flags=0, pid=0):
+    return struct.pack(HANDOFF, version, flags, 0, 0, 0, pid, b"")
 
 
 def files_argument(version=1, flags=0, ino=0, cursor=0, count=0, used=0, reserved=0):
@@ -376,7 +376,8 @@ def wrong_arguments_change_nothing(hosts):
         ("version 0", fd, ACQUIRE, handoff_argument(version=0), errno.EINVAL),
         ("version 2", fd, RELEASE, handoff_argument(version=2), errno.EINVAL),
         ("a flag", fd, RELEASE, handoff_argument(flags=1), errno.EINVAL),
-        ("reserved", fd, RELEASE, handoff_argument(reserved=1), errno.EINVAL),
+        ("a group of a file", fd, RELEASE, handoff_argument(pid=1), errno.ENOTDIR),
+        ("a group", fd, FORGET, handoff_argument(pid=1), errno.EINVAL),
         ("version 2", fd, STATUS, files_argument(version=2), errno.EINVAL),
         ("a flag", fd, EVENTS, files_argument(flags=1), errno.EINVAL),
         ("a check", fd, EVENTS, files_argument(flags=2), errno.EINVAL),

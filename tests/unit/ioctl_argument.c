@@ -211,6 +211,12 @@ static void test_a_right_argument_is_taken(void **state)
                      0);
     assert_int_equal(argument.call, IOCTL_FORGET);
     assert_int_equal(argument.ino, 0);
+    assert_int_equal(argument.pid, 0);
+    handoff.pid = 42;
+    assert_int_equal(ioctl_argument_parse(MIGFS_IOC_ACQUIRE, &handoff, sizeof(handoff),
+                                          sizeof(handoff), &argument),
+                     0);
+    assert_int_equal(argument.pid, 42);
 }
 
 static void test_a_wrong_argument_is_refused(void **state)
@@ -219,8 +225,8 @@ static void test_a_wrong_argument_is_refused(void **state)
         {.version = 0},
         {.version = MIGFS_IOC_VERSION + 1},
         {.version = MIGFS_IOC_VERSION, .flags = 1},
-        {.version = MIGFS_IOC_VERSION, .reserved = 1},
     };
+    const struct migfs_handoff of_group = {.version = MIGFS_IOC_VERSION, .pid = 1};
     static const struct migfs_files bad_files[] = {
         {.version = 0},
         {.version = MIGFS_IOC_VERSION, .flags = MIGFS_FILES_LOST},
@@ -238,6 +244,7 @@ static void test_a_wrong_argument_is_refused(void **state)
     for (size_t i = 0; i < sizeof(bad_handoffs) / sizeof(bad_handoffs[0]); i++)
         assert_int_equal(parse_handoff(MIGFS_IOC_ACQUIRE, &bad_handoffs[i], sizeof(handoff)),
                          -EINVAL);
+    assert_int_equal(parse_handoff(MIGFS_IOC_FORGET, &of_group, sizeof(of_group)), -EINVAL);
     for (size_t i = 0; i < sizeof(bad_files) / sizeof(bad_files[0]); i++)
         assert_int_equal(parse_files(MIGFS_IOC_STATUS, &bad_files[i], sizeof(files)), -EINVAL);
     assert_int_equal(parse_files(MIGFS_IOC_STATUS, &files, sizeof(files) - 1), -EINVAL);
