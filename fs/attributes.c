@@ -2,6 +2,7 @@
 #include "attributes.h"
 
 #include "acting.h"
+#include "backing.h"
 #include "data.h"
 #include "gate.h"
 #include "handle.h"
@@ -179,7 +180,11 @@ void attributes_set(fuse_req_t req, fuse_ino_t ino, struct stat *wanted, int to_
     {
         _cleanup_pin_ struct inode_pin pin = inode_pin_scoped(context->inodes, inode);
 
-        error = pin.fd < 0 ? pin.fd : set_as_caller(req, inode, handle, pin.fd, wanted, to_set);
+        error = pin.fd < 0 ? pin.fd : 0;
+        if (error == 0 && handle)
+            error = backing_ready(handle);
+        if (error == 0)
+            error = set_as_caller(req, inode, handle, pin.fd, wanted, to_set);
         if (error == 0)
             error = attributes_read(context, inode, handle ? handle->fd : pin.fd, &attributes);
     }

@@ -32,6 +32,42 @@ int backing_reopen(const struct handle *handle, int flags)
     return fd == -EACCES ? open_errno(path.text, flags | O_CLOEXEC) : fd;
 }
 
+/* The descriptor's number stays: whoever uses it by then finds the file open. */
+static int open_delayed(struct handle *handle)
+{
+    const int kept = O_ACCMODE | O_APPEND | O_DIRECT | O_SYNC | O_DSYNC | O_NOATIME | O_NONBLOCK;
+    const int opened = backing_reopen(handle, handle->flags & kept);
+    int error = 0;
+
+    if (opened < 0)
+        return opened;
+    if (dup3(opened, handle->fd, O_CLOEXEC) < 0)
+        error = -errno;
+    else
+        atomic_store(&handle->is_delayed, false);
+    close(opened);
+    return error;
+}
+
+int backing_ready(struct handle *handle)
+{
+    int error = 0;
+
+    if (!atomic_load(&handle->is_delayed))
+        return 0;
+    pthread_mutex_lock(&handle->open_mutex);
+    if (atomic_load(&handle->is_delayed))
+        error = open_delayed(handle);
+    pthread_mutex_unlock(&handle->open_mutex);
+    return error;
+}
+
+int backing_handle(struct context *context, uint64_t number, struct handle **handle)
+{
+    *handle = handle_find(context->handles, number);
+    return *handle ? backing_ready(*handle) : -EBADF;
+}
+
 /* ---- a thread's buffer ---- */
 
 static pthread_key_t buffer_key;

@@ -14,6 +14,13 @@
  */
 int backing_reopen(const struct handle *handle, int flags);
 
+/*
+ * The handle of a request that needs the file itself: one whose open was delayed is opened now, as
+ * who opened it, with what the store says to that. 0 or a negative errno.
+ */
+int backing_handle(struct context *context, uint64_t number, struct handle **handle);
+int backing_ready(struct handle *handle);
+
 /* Room for reads of a thread: aligned for O_DIRECT. NULL: out of memory. Never freed by the user.
  */
 #define BACKING_MOST_BYTES ((size_t)1 << 20)

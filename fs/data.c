@@ -57,13 +57,13 @@ static ssize_t read_bytes(struct context *context, struct handle *handle, size_t
 void data_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
 {
     struct context *context = context_of(req);
-    struct handle *handle = handle_find(context->handles, fi->fh);
+    struct handle *handle;
     const char *bytes = NULL;
-    ssize_t count;
+    ssize_t count = backing_handle(context, fi->fh, &handle);
 
     (void)ino;
-    if (!handle) {
-        fuse_reply_err(req, EBADF);
+    if (count < 0) {
+        fuse_reply_err(req, (int)-count);
         return;
     }
     atomic_store(&handle->may_be_closing, false);
@@ -265,11 +265,11 @@ static ssize_t write_bytes(fuse_req_t req, struct handle *handle, const char *by
 void data_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size, off_t offset,
                 struct fuse_file_info *fi)
 {
-    struct handle *handle = handle_find(context_of(req)->handles, fi->fh);
-    ssize_t count = -EBADF;
+    struct handle *handle;
+    ssize_t count = backing_handle(context_of(req), fi->fh, &handle);
 
     (void)ino;
-    if (handle) {
+    if (count == 0) {
         atomic_store(&handle->may_be_closing, false);
         if (!fi->writepage)
             handle_follow_flags(handle, fi->flags);
@@ -369,11 +369,11 @@ void data_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 void data_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi)
 {
-    struct handle *handle = handle_find(context_of(req)->handles, fi->fh);
-    int error = EBADF;
+    struct handle *handle;
+    int error = -backing_handle(context_of(req), fi->fh, &handle);
 
     (void)ino;
-    if (handle) {
+    if (error == 0) {
         error = (data_only ? fdatasync(handle->fd) : fsync(handle->fd)) == 0 ? 0 : errno;
         if (error != 0)
             forget_written(handle->inode);
@@ -418,10 +418,13 @@ static int allocate(fuse_req_t req, const struct handle *handle, int mode, off_t
 void data_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
                     struct fuse_file_info *fi)
 {
-    const struct handle *handle = handle_find(context_of(req)->handles, fi->fh);
+    struct handle *handle;
+    int error = backing_handle(context_of(req), fi->fh, &handle);
 
     (void)ino;
-    fuse_reply_err(req, handle ? -allocate(req, handle, mode, offset, length) : EBADF);
+    if (error == 0)
+        error = allocate(req, handle, mode, offset, length);
+    fuse_reply_err(req, -error);
 }
 
 /* Where the server must be asked, its length first: the client seeks within the one it knows. */
@@ -442,10 +445,12 @@ static off_t seek(struct context *context, const struct handle *handle, off_t of
 void data_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct fuse_file_info *fi)
 {
     struct context *context = context_of(req);
-    const struct handle *handle = handle_find(context->handles, fi->fh);
-    const off_t found = handle ? seek(context, handle, offset, whence) : -EBADF;
+    struct handle *handle;
+    off_t found = backing_handle(context, fi->fh, &handle);
 
     (void)ino;
+    if (found == 0)
+        found = seek(context, handle, offset, whence);
     if (found < 0)
         fuse_reply_err(req, (int)-found);
     else
@@ -493,13 +498,15 @@ void data_copy_file_range(fuse_req_t req, fuse_ino_t from_ino, off_t from_offset
                           struct fuse_file_info *to_fi, size_t size, int flags)
 {
     struct context *context = context_of(req);
-    const struct handle *from = handle_find(context->handles, from_fi->fh);
-    const struct handle *to = handle_find(context->handles, to_fi->fh);
-    const ssize_t count =
-        from && to ? copy(req, from, from_offset, to, to_offset, size, (unsigned)flags) : -EBADF;
+    struct handle *from, *to;
+    ssize_t count = backing_handle(context, from_fi->fh, &from);
 
     (void)from_ino;
     (void)to_ino;
+    if (count == 0)
+        count = backing_handle(context, to_fi->fh, &to);
+    if (count == 0)
+        count = copy(req, from, from_offset, to, to_offset, size, (unsigned)flags);
     if (count < 0)
         fuse_reply_err(req, (int)-count);
     else

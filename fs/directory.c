@@ -33,7 +33,8 @@ static int open_handle(fuse_req_t req, struct inode *inode, int flags, struct ha
         close(fd);
         return -ENOMEM;
     }
-    *handle = handle_open(context_of(req), inode, fd, O_RDONLY | O_DIRECTORY, fuse_req_ctx(req));
+    *handle =
+        handle_open(context_of(req), inode, fd, O_RDONLY | O_DIRECTORY, false, fuse_req_ctx(req));
     if (!*handle) {
         closedir(directory);
         return -ENOMEM;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "file_flags.h"
 
+#include "backing.h"
 #include "caller.h"
 #include "handle.h"
 
@@ -48,11 +49,11 @@ static int call(fuse_req_t req, const struct handle *handle, unsigned int comman
 void file_flags_serve(fuse_req_t req, const struct fuse_file_info *fi, unsigned int command,
                       const void *in, size_t in_size, size_t out_size)
 {
-    const struct handle *handle = handle_find(context_of(req)->handles, fi->fh);
+    struct handle *handle;
     const size_t size = size_of(command);
     const bool sets = command == FS_IOC_SETFLAGS || command == FS_IOC_FSSETXATTR;
     union argument argument = {0};
-    int error = handle ? 0 : -EBADF;
+    int error = backing_handle(context_of(req), fi->fh, &handle);
 
     if (error == 0 && (sets ? in_size : out_size) < size)
         error = -EINVAL;

@@ -47,6 +47,7 @@ void handle_table_free(struct handle_table *table)
             closedir(handle->directory);
         else
             close(handle->fd);
+        pthread_mutex_destroy(&handle->open_mutex);
         pthread_mutex_destroy(&handle->directory_mutex);
         free(handle);
     }
@@ -143,7 +144,7 @@ static void unlink_from_inode(struct handle *handle)
 }
 
 struct handle *handle_open(struct context *context, struct inode *inode, int fd, int flags,
-                           const struct fuse_ctx *caller)
+                           bool is_delayed, const struct fuse_ctx *caller)
 {
     struct handle *handle = calloc(1, sizeof(*handle));
 
@@ -152,11 +153,14 @@ struct handle *handle_open(struct context *context, struct inode *inode, int fd,
     handle->inode = inode;
     handle->fd = fd;
     atomic_init(&handle->flags, flags);
+    atomic_init(&handle->is_delayed, is_delayed);
     handle->uid = caller->uid;
     handle->gid = caller->gid;
     handle->process = caller_process(caller->pid);
+    pthread_mutex_init(&handle->open_mutex, NULL);
     pthread_mutex_init(&handle->directory_mutex, NULL);
     if (table_add(context->handles, handle) != 0) {
+        pthread_mutex_destroy(&handle->open_mutex);
         pthread_mutex_destroy(&handle->directory_mutex);
         free(handle);
         return NULL;
@@ -175,6 +179,10 @@ void handle_follow_flags(struct handle *handle, int flags)
 
     if (wanted == known)
         return;
+    if (atomic_load(&handle->is_delayed)) { /* its open will have them */
+        atomic_store(&handle->flags, wanted);
+        return;
+    }
     /* A store that refuses shows it by what the request then does. */
     if (fcntl(handle->fd, F_SETFL, wanted) == 0)
         atomic_store(&handle->flags, wanted);
@@ -191,6 +199,7 @@ void handle_close(struct context *context, struct handle *handle)
     if (handle->keeps_pin)
         inode_unpin(context->inodes, handle->inode);
     inode_unref(context->inodes, handle->inode);
+    pthread_mutex_destroy(&handle->open_mutex);
     pthread_mutex_destroy(&handle->directory_mutex);
     free(handle);
 }

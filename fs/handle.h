@@ -21,6 +21,7 @@ struct handle {
     gid_t gid;
     pid_t process;            /* that opened it; 0: in a pid namespace that cannot be seen */
     uint64_t open_generation; /* of the file, as its record said then */
+    atomic_bool is_delayed;   /* `fd` is O_PATH still: backing.h opens it when it is needed */
     bool keeps_pin;           /* an unlinked inode cannot be found again: pinned while open */
 
     /* The lock owner that has the handle's own description; pool jobs of the inode only. */
@@ -38,6 +39,8 @@ struct handle {
     bool was_lost;            /* it held locks that the store took away */
     bool was_released;        /* it was open when the inode was handed over last */
 
+    pthread_mutex_t open_mutex; /* across the open of a delayed one */
+
     /* directories only; `directory_mutex` serialises the stream */
     pthread_mutex_t directory_mutex;
     DIR *directory;
@@ -54,7 +57,7 @@ void handle_table_free(struct handle_table *table);
  * it into the inode's open ones. NULL: out of memory, the descriptor is still the caller's.
  */
 struct handle *handle_open(struct context *context, struct inode *inode, int fd, int flags,
-                           const struct fuse_ctx *caller);
+                           bool is_delayed, const struct fuse_ctx *caller);
 
 /* The handle of a number that the kernel holds open. NULL for any other number. */
 struct handle *handle_find(struct handle_table *table, uint64_t number);

@@ -45,12 +45,13 @@ static void submit(fuse_req_t req, struct handle *handle, const struct lock_chan
 void lock_setlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock,
                 int sleep)
 {
-    struct handle *handle = handle_find(context_of(req)->handles, fi->fh);
+    struct handle *handle;
     const bool gives = lock->l_type == F_UNLCK;
+    const int error = backing_handle(context_of(req), fi->fh, &handle);
 
     (void)ino;
-    if (!handle) {
-        fuse_reply_err(req, EBADF);
+    if (error != 0) {
+        fuse_reply_err(req, -error);
         return;
     }
     const struct lock_change change = {
@@ -64,12 +65,13 @@ void lock_setlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struc
 /* flock(2) locks belong to the open file: its number is their owner. */
 void lock_flock_request(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, int operation)
 {
-    struct handle *handle = handle_find(context_of(req)->handles, fi->fh);
+    struct handle *handle;
     const int kind = operation & ~LOCK_NB;
+    const int error = backing_handle(context_of(req), fi->fh, &handle);
 
     (void)ino;
-    if (!handle) {
-        fuse_reply_err(req, EBADF);
+    if (error != 0) {
+        fuse_reply_err(req, -error);
         return;
     }
     const struct lock_change change = {

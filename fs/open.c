@@ -32,16 +32,17 @@ static void set_open_flags(struct context *context, struct inode *inode, struct 
     pthread_mutex_unlock(&inode->mutex);
     fi->keep_cache = may_cache;
     fi->direct_io = direct || (appends && !may_cache) ||
-                    (asks && read_only && context->options.standby == STANDBY_DIRECT);
+                    (asks && read_only && context->options.standby != STANDBY_CACHED);
     fi->parallel_direct_writes = direct;
 }
 
 /* Takes `fd` over: a handle, and what the kernel is to know of it. */
 static int open_handle(fuse_req_t req, struct inode *inode, int fd, struct fuse_file_info *fi,
-                       struct handle **result)
+                       bool is_delayed, struct handle **result)
 {
     struct context *context = context_of(req);
-    struct handle *handle = handle_open(context, inode, fd, fi->flags, fuse_req_ctx(req));
+    struct handle *handle =
+        handle_open(context, inode, fd, fi->flags, is_delayed, fuse_req_ctx(req));
     int error = 0;
 
     if (!handle) {
@@ -154,6 +155,49 @@ static int refresh_reopened(struct context *context, struct inode *inode, int fd
     return 0;
 }
 
+/* Where another host is owner, an open that changes nothing can wait. */
+static bool is_delayed(struct context *context, struct inode *inode, int flags)
+{
+    if (context->options.standby != STANDBY_DELAY || context->passthrough ||
+        !S_ISREG(inode->type) || (flags & (O_TRUNC | OPEN_TO_EXECUTE)))
+        return false;
+    pthread_mutex_lock(&inode->mutex);
+    const bool is_standby = owner_state(&inode->owner) == OWNER_STANDBY;
+    pthread_mutex_unlock(&inode->mutex);
+    return is_standby;
+}
+
+static int access_of(int flags)
+{
+    switch (flags & O_ACCMODE) {
+    case O_RDONLY:
+        return R_OK;
+    case O_WRONLY:
+        return W_OK;
+    default:
+        return R_OK | W_OK;
+    }
+}
+
+/* The caller is judged now; nothing of the file is touched before it is needed. */
+static int open_delayed(fuse_req_t req, struct inode *inode, struct fuse_file_info *fi,
+                        struct handle **handle)
+{
+    int fd;
+    {
+        _cleanup_acting_ struct acting acting = acting_begin(req, inode);
+
+        if (acting.fd < 0)
+            return acting.fd;
+        if (faccessat(AT_FDCWD, acting.path.text, access_of(fi->flags), AT_EACCESS) != 0)
+            return -errno;
+        fd = open(acting.path.text, O_PATH | O_CLOEXEC);
+        if (fd < 0)
+            return -errno;
+    }
+    return open_handle(req, inode, fd, fi, true, handle);
+}
+
 static int open_file(fuse_req_t req, struct inode *inode, struct fuse_file_info *fi,
                      struct handle **handle)
 {
@@ -161,6 +205,8 @@ static int open_file(fuse_req_t req, struct inode *inode, struct fuse_file_info 
 
     /* A changed state needs no drop here: the open itself drops what the kernel has. */
     (void)record_look(context_of(req), inode);
+    if (is_delayed(context_of(req), inode, fi->flags))
+        return open_delayed(req, inode, fi, handle);
     fd = open_gated(req, inode, fi->flags);
     if (fd < 0)
         return fd;
@@ -169,7 +215,7 @@ static int open_file(fuse_req_t req, struct inode *inode, struct fuse_file_info 
         close(fd);
         return error;
     }
-    return open_handle(req, inode, fd, fi, handle);
+    return open_handle(req, inode, fd, fi, false, handle);
 }
 
 void open_existing(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -250,7 +296,7 @@ static int open_created(fuse_req_t req, int fd, struct fuse_file_info *fi, struc
         close(fd);
         return error;
     }
-    return open_handle(req, created->inode, fd, fi, &created->handle);
+    return open_handle(req, created->inode, fd, fi, false, &created->handle);
 }
 
 static int create_file(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,

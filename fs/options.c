@@ -78,7 +78,7 @@ static int apply_fence(struct options *options, const char *word, const char *va
 static int apply_standby(struct options *options, const char *word, const char *value)
 {
     static const char *const names[] = {
-        [STANDBY_DIRECT] = "direct", [STANDBY_CACHED] = "cached", NULL};
+        [STANDBY_DIRECT] = "direct", [STANDBY_DELAY] = "delay", [STANDBY_CACHED] = "cached", NULL};
     int index = name_parse(names, value);
 
     (void)word;
@@ -155,7 +155,7 @@ static const struct rule rules[] = {
     {"io=", apply_io, "daemon or passthrough", "the way of data"},
     {"profile=", apply_profile, "auto, qemu, range, flock or none", "which locks hand over"},
     {"fence=", apply_fence, "release, strict or off", "which writes are refused"},
-    {"standby=", apply_standby, "direct or cached", "reads while another host is owner"},
+    {"standby=", apply_standby, "direct, delay or cached", "reads while another host is owner"},
     {"record=", apply_record, "on, require or off", "the hand-over record in SOURCE/.migfs"},
     {"deadline=", apply_deadline, "3000, or another number of milliseconds from 100 to 600000",
      "for one hand-over"},

@@ -18,6 +18,7 @@ enum io_mode {
 
 enum standby_mode {
     STANDBY_DIRECT, /* reads of a standby inode leave no page in the kernel */
+    STANDBY_DELAY,  /* and it is opened below when it is first needed */
     STANDBY_CACHED, /* they may; one drop an inode follows at the acquire */
 };
 

@@ -37,6 +37,13 @@ static struct transition *transition_of(struct job *job)
 
 /* ---- steps ---- */
 
+static bool suits_better(const struct handle *handle, const struct handle *other)
+{
+    if (handle->is_delayed != other->is_delayed)
+        return !handle->is_delayed;
+    return handle_writes(handle) && !handle_writes(other);
+}
+
 /*
  * Any open handle, one that writes if there is one. Good until the job ends: handles are closed by
  * jobs of their inode alone.
@@ -47,7 +54,7 @@ static struct handle *any_handle(struct inode *inode)
 
     pthread_mutex_lock(&inode->mutex);
     for (struct handle *handle = inode->handles; handle; handle = handle->next) {
-        if (!found || (handle_writes(handle) && !handle_writes(found)))
+        if (!found || suits_better(handle, found))
             found = handle;
     }
     pthread_mutex_unlock(&inode->mutex);
@@ -204,7 +211,7 @@ static int step_sync(struct transition *transition)
     handle = inode->handles;
     while (handle && error == 0) {
         pthread_mutex_unlock(&inode->mutex);
-        if (handle_writes(handle) && fdatasync(handle->fd) != 0)
+        if (handle_writes(handle) && !handle->is_delayed && fdatasync(handle->fd) != 0)
             error = -errno;
         pthread_mutex_lock(&inode->mutex);
         handle = handle->next;
@@ -448,6 +455,9 @@ static int prepare(struct context *context, struct transition *transition)
             transition->change.handle = any_handle(inode);
         if (!transition->change.handle)
             return -ENOENT;
+        const int error = backing_ready(transition->change.handle);
+        if (error != 0)
+            return error;
         if (record_look(context, inode))
             (void)notify_inode(context, inode); /* a lost drop is made up by the acquire's own */
     }

@@ -146,6 +146,35 @@ for how in ("direct", "cached"):
             expect_same(b.read(slot, 0, IMAGE_BYTES), runs("E"), "B, owner, reads")
 
 
+@theme.scenario(QUICK, options="standby=delay,deadline=1000")
+def delay_opens_when_it_is_needed(pair):
+    name, a, b = standing_by(pair)
+    b.open(2, name, "rw+d")  # the first one had the record opened
+    before = pair.b.counter("opens")
+    b.open(3, name)
+    b.ask("size 3")
+    expect(pair.b.counter("opens") == before, "the store was asked to open it")
+    a.write(1, 0, IMAGE_BYTES, "C")
+    a.ask("fsync 1")
+    expect_same(b.read(3, 0, IMAGE_BYTES), runs("C"), "B, on standby, reads")
+    testbed.check(pair.b.counter("opens") > before, "it was read unopened")
+    a.unlock(1)
+    b.lock(2)
+    expect_state(pair, b, 2, "owner")
+    b.write(2, 0, IMAGE_BYTES, "D")
+    b.write(3, 0, 4096, "E")
+    b.ask("fsync 3")
+    testbed.check(pair.stored(name)[:8192] == b"E" * 4096 + b"D" * 4096, "the new owner's writes")
+
+
+@theme.scenario(options="standby=delay,deadline=1000")
+def delay_judges_the_caller_at_once(pair):
+    name, _, _ = standing_by(pair)
+    os.chmod(os.path.join(pair.store, name), 0o600)
+    said = pair.bed.run(["dd", "if=" + pair.b.path(name), "count=0"], as_user=True, expect=1)
+    testbed.check("Permission denied" in said.stderr, said.stderr)
+
+
 @theme.scenario("profile=none,deadline=1000", options=QUICK)
 def an_owner_reads_what_it_read_without_the_store(pair):
     """Pages that were read as owner stay, whatever else is opened: reads reach no store."""
