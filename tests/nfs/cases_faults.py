@@ -20,7 +20,6 @@ MIB = 1 << 20
 ONCE = (cells.RAW,)
 RAWS = tuple(image for image in cells.IMAGES if image.format == "raw")
 STORE_BYTES = 48 * MIB
-BALLAST = "ballast"
 LAYERS = ("bare", "bindfs", "migfs", "migfs-passthrough")
 KERNEL_READS = "passthrough: the kernel reads, as NFS gives it"
 
@@ -97,28 +96,34 @@ def second_guest(site, image):
 
 @contextlib.contextmanager
 def store_of_its_own(site):
-    """A pair of hosts on a small filesystem of its own, exported below the cell's directory; and the
-    directory of what that filesystem itself lies on."""
-    with site.lab.server.nested(f"{site.store}/small", STORE_BYTES) as (store, disk):
-        pair = scenario.Pair(site.bed, site.stack, [
+    """A pair of hosts on a small filesystem of its own, exported below the cell's directory."""
+    with site.lab.server.nested(f"{site.store}/small", STORE_BYTES) as store:
+        small = scenario.Pair(site.bed, site.stack, [
             site.host_over(client, store, f"{site.below(client)}/small")
             for client in site.lab.clients], site.as_user)
         try:
-            yield pair, disk
+            yield small
         finally:
-            pair.end()
-            for name in os.listdir(disk):
-                if name == BALLAST:
-                    os.unlink(f"{disk}/{name}")
+            small.end()
 
 
-def fill(directory):
-    """Until not a block is left, not even for root."""
-    with open(f"{directory}/{BALLAST}", "wb") as ballast:
+@contextlib.contextmanager
+def full(_site, store):
+    """Meanwhile not a block is left, not even for root."""
+    path = f"{store}/ballast"
+    with open(path, "wb") as ballast:
         for length in (MIB, 4 << 10):
             with contextlib.suppress(OSError):
                 while True:
                     os.posix_fallocate(ballast.fileno(), ballast.seek(0, os.SEEK_END), length)
+    try:
+        yield
+    finally:
+        os.unlink(path)
+
+
+def read_only(site, store):
+    return site.lab.server.read_only(store)
 
 
 def sparse(store, name="image"):
@@ -132,30 +137,24 @@ def unlock_all(machine):
     return [machine.error(f"unlock 1 {byte} 1") for byte in pair.QEMU_BYTES]
 
 
-def handover_fails(is_disk, site, _image):
+def handover_fails(refusing, site, _image):
     """What the source wrote cannot be stored when it lets go: it is told, keeps the image, and the
     other host is refused. When the store is well again all goes on, and nothing is lost that was
     acknowledged."""
-    with store_of_its_own(site) as (hosts_of_it, disk):
-        a, b = hosts_of_it.a, hosts_of_it.b
-        full = disk if is_disk else a.store
-        name = sparse(a.store)
-        guest, other = calls.vmm(site, a, name), calls.vmm(site, b, name)
+    with store_of_its_own(site) as small:
+        name = sparse(small.a.store)
+        guest, other = calls.vmm(site, small.a, name), calls.vmm(site, small.b, name)
         expect(calls.acquires(guest), "refused though alone")
         guest.write(1, 0, HALF, "1")
         guest.ask("fsync 1")
         other.read(1, 0, calls.IMAGE_BYTES)
-        fill(full)
-        wrote = guest.error(f"write 1 {HALF} {HALF} 2")
-        unlocked = unlock_all(guest)
-        print(f"write {wrote}, unlocks {unlocked}")
-        expect(wrote or any(unlocked), "nobody was told that what was written is lost")
-        expect(wrote or not calls.acquires(other), "the other host got what was not stored")
-        os.unlink(f"{full}/{BALLAST}")
-        if wrote:
-            wait_for(lambda: calls.acquires(guest), 60, "the source as owner again")
-        else:
-            guest.lock(1)
+        with refusing(site, small.a.store):
+            wrote = guest.error(f"write 1 {HALF} {HALF} 2")
+            unlocked = unlock_all(guest)
+            print(f"write {wrote}, unlocks {unlocked}")
+            expect(wrote or any(unlocked), "nobody was told that what was written is lost")
+            expect(wrote or not calls.acquires(other), "the other host got what was not stored")
+        wait_for(lambda: calls.acquires(guest), 60, "the source as owner again")
         guest.write(1, HALF, HALF, "3")
         guest.ask("fsync 1")
         guest.unlock(1)
@@ -168,31 +167,31 @@ def handover_fails(is_disk, site, _image):
 
 def no_room_at_migration(site, image):
     """The guest's data finds no room when it is to go: it stays, and goes when there is room."""
-    with store_of_its_own(site) as (small, _):
+    with store_of_its_own(site) as small:
         disk = small.image(size="32M", **image.disk())
         source = small.start(small.a, disk)
         source.write(1, 0, 4 * MIB)
         source.flush()
         small.read_before(small.b, disk)
         destination = small.start(small.b, disk, incoming=True)
-        fill(small.a.store)
-        refused = "rror" in (said := source.io(f"write -P 2 {8 * MIB} {4 * MIB}")) or "fail" in said
-        try:
-            migrate.migrate(source, destination, timeout=240)
-            expect(refused, "it went, and left behind what found no room")
-            guest = destination
-        except migrate.MigrationFailed as failed:
-            print(f"the migration {failed}")
-            destination.kill()
-            guest = source
+        with full(site, small.a.store):
+            said = source.io(f"write -P 2 {8 * MIB} {4 * MIB}")
+            refused = "rror" in said or "fail" in said
+            try:
+                migrate.migrate(source, destination, timeout=240)
+                expect(refused, "it went, and left behind what found no room")
+                guest = destination
+            except migrate.MigrationFailed as failed:
+                print(f"the migration {failed}")
+                destination.kill()
+                guest = source
         print(f"the write: {said}")
-        os.unlink(f"{small.a.store}/{BALLAST}")
         if guest is source:
             if source.status() != "running":
                 source.qmp.command("cont")
             expect(source.reads(1, 0, 4 * MIB), "the source lost data")
-            source.write(3, 8 * MIB, 4 * MIB)
-            source.flush()
+            # NFS tells of what failed earlier once more.
+            wait_for(lambda: source.writes(3, 8 * MIB, 4 * MIB), 60, "a write that finds room")
             guest = small.start(small.b, disk, incoming=True)
             migrate.migrate(source, guest, timeout=240)
             expect(guest.reads(3, 8 * MIB, 4 * MIB), "stale: what was written when there was room")
@@ -219,9 +218,9 @@ CASES = [
                images=(cells.RAW, cells.QCOW2),
                excused=lambda stack, image, variant:
                LOCKS_STAY if variant in cells.LOCKS_STAY_HERE else None),
-    cells.Case("no room at hand-over", functools.partial(handover_fails, False), images=ONCE,
+    cells.Case("no room at hand-over", functools.partial(handover_fails, full), images=ONCE,
                stacks=LAYERS, variants=root_is_root, private=True, deadline_s=150),
-    cells.Case("broken disk at hand-over", functools.partial(handover_fails, True), images=ONCE,
+    cells.Case("refused at hand-over", functools.partial(handover_fails, read_only), images=ONCE,
                stacks=LAYERS, variants=root_is_root, private=True, deadline_s=150),
     cells.Case("no room at migration", no_room_at_migration, images=BUFFERED, stacks=LAYERS,
                variants=root_is_root, private=True, deadline_s=240),

@@ -159,7 +159,7 @@ def removed_at_server(site, _image):
 def lookups_cross(site, _image):
     """Each lookup crosses into an export below the export, a listing of the one above does not."""
     with contextlib.ExitStack() as held:
-        nested = [held.enter_context(site.lab.server.nested(f"{site.store}/{name}"))[0]
+        nested = [held.enter_context(site.lab.server.nested(f"{site.store}/{name}"))
                   for name in ("read", "write", "list")]
         for directory in nested:
             os.mkdir(f"{directory}/deep")

@@ -8,6 +8,7 @@ import cell as cells
 import failed
 import migrate
 import pair
+import vm
 from calls import HALF, expect_byte
 from scenario import expect
 from server import LEASE_S, wait_for
@@ -177,6 +178,16 @@ def restart_under_owner(site, image):
     return downtime_ms
 
 
+def continues(machine):
+    """A lock that the server does not give within migfs's deadline leaves the guest paused; the
+    administrator tells it to go on until it does."""
+    try:
+        machine.qmp.command("cont")
+        return True
+    except vm.QmpError:
+        return False
+
+
 def restart_in_handover(site, image):
     """Between the source's pause and its end: the guest is on one of both sides afterwards, with all
     that it wrote, and can go over."""
@@ -205,8 +216,7 @@ def restart_in_handover(site, image):
         expect(destination.reads(4, 3 * MIB, MIB), "stale: what was written after the failure")
     else:
         migrate.wait(destination, timeout=240)
-        # A lock that the server would not give in time leaves it paused: `cont` tries again.
-        destination.qmp.command("cont")
+        wait_for(lambda: continues(destination), 12 * LEASE_S, "the guest at the destination")
         source.quit()
     for pattern, offset in ((2, 0), (1, MIB)):
         expect(destination.reads(pattern, offset, MIB), f"stale: {offset >> 20} MiB")

@@ -156,15 +156,22 @@ class Server:
 
     @contextlib.contextmanager
     def nested(self, directory, length=16 << 20):
-        """A filesystem of its own, exported below the export, at a path on the server: that, and a
-        directory with what it lies on. When that is full, too, the disk gives errors."""
-        disk = f"/run/disk.{directory.replace('/', '_')}"
-        os.makedirs(disk)
-        sh("mount", "-t", "tmpfs", "-o", f"size={length}", "disk", disk)
-        disk_mount(directory, f"{disk}/ext4", length)
+        """A filesystem of its own, exported below the export, at a path on the server."""
+        backing = f"/run/nested.{directory.replace('/', '_')}"
+        disk_mount(directory, backing, length)
         try:
-            yield directory, disk
+            yield directory
         finally:
             sh("exportfs", "-f")  # nfsd lets go of what it has looked up
             sh("umount", "-l", directory)
-            sh("umount", "-l", disk)
+            os.unlink(backing)
+
+    @contextlib.contextmanager
+    def read_only(self, directory):
+        """Meanwhile each write to a nested filesystem is refused."""
+        sh("exportfs", "-i", "-o", "ro,no_subtree_check,insecure,no_root_squash",
+           f"{NETWORK}:{directory}")
+        try:
+            yield
+        finally:
+            sh("exportfs", "-u", f"{NETWORK}:{directory}")
