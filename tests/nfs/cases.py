@@ -2,12 +2,19 @@
 """All cases of the matrix, and a cell by its name."""
 import cell as cells
 import cases_faults
+import cases_files
+import cases_guest
+import cases_locks
 import cases_migration
+import cases_modes
 import cases_names
 import cases_partition
+import cases_scenarios
+import cases_steps
 
-CASES = {case.name.replace(" ", "-"): case for case in (
-    *cases_migration.CASES, *cases_faults.CASES, *cases_names.CASES, *cases_partition.CASES)}
+MODULES = (cases_migration, cases_modes, cases_guest, cases_files, cases_scenarios, cases_locks,
+           cases_faults, cases_names, cases_partition, cases_steps)
+CASES = {case.name.replace(" ", "-"): case for module in MODULES for case in module.CASES}
 
 
 def by_name():
