@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 /* Whether locks or a hand-over make the inode more than an open file. */
 static bool inode_is_claimed(struct inode *inode)
@@ -190,4 +191,26 @@ void close_one(struct context *context, struct handle *handle, uint64_t owner, i
     transition->close_error = close_error;
     transition->answer = flushed;
     transition_submit(context, transition, 0);
+}
+
+/* Whether all who have the inode open may have closed it, and the kernel has yet to say so. */
+static bool is_closing(struct inode *inode)
+{
+    const struct handle *handle;
+
+    pthread_mutex_lock(&inode->mutex);
+    const bool open = inode->handles != NULL;
+    handle = inode->handles;
+    while (handle && atomic_load(&handle->may_be_closing))
+        handle = handle->next;
+    pthread_mutex_unlock(&inode->mutex);
+    return open && !handle;
+}
+
+void close_await(struct inode *inode)
+{
+    const struct timespec step = {.tv_nsec = LOCK_CLOSING_AGAIN_MS * 1000000L};
+
+    for (int i = 0; i < LOCK_CLOSING_RETRIES && is_closing(inode); i++)
+        nanosleep(&step, NULL);
 }

@@ -18,4 +18,10 @@ void close_last(struct context *context, struct handle *handle, fuse_req_t req);
 void close_one(struct context *context, struct handle *handle, uint64_t owner, int close_error,
                fuse_req_t req);
 
+/*
+ * The kernel tells of a last close after close(2) has returned. Waits for it, a moment at most,
+ * while nobody is known to have the inode open for longer.
+ */
+void close_await(struct inode *inode);
+
 #endif

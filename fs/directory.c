@@ -79,7 +79,7 @@ static size_t add_plus(struct listing *listing, const struct handle *handle,
     const bool dots = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
     struct stat attributes;
 
-    if (!dots && names_look_up(context, handle->fd, entry->d_name, inode, &attributes) == 0)
+    if (!dots && names_look_up(context, handle->fd, entry->d_name, false, inode, &attributes) == 0)
         found = names_entry(context, *inode, &attributes);
     return fuse_add_direntry_plus(listing->req, listing->bytes + listing->used,
                                   listing->size - listing->used, entry->d_name, &found,

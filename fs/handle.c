@@ -179,7 +179,6 @@ void handle_follow_flags(struct handle *handle, int flags)
 
 void handle_close(struct context *context, struct handle *handle)
 {
-    unlink_from_inode(handle);
     table_remove(context->handles, handle);
     if (handle->directory)
         closedir(handle->directory);
@@ -187,6 +186,7 @@ void handle_close(struct context *context, struct handle *handle)
         close(handle->fd); /* what close can report was reported by FLUSH */
     if (handle->keeps_pin)
         inode_unpin(context->inodes, handle->inode);
+    unlink_from_inode(handle); /* only now: nothing of it is open below any more (close_await) */
     inode_unref(context->inodes, handle->inode);
     pthread_mutex_destroy(&handle->directory_mutex);
     free(handle);

@@ -42,12 +42,12 @@ struct handle_buffer {
     uint8_t bytes[MAX_HANDLE_SZ];
 };
 
-void identity_take_handle(struct inode_identity *identity, int fd)
+void identity_take_handle(struct inode_identity *identity, int fd, const char *name)
 {
     struct handle_buffer buffer = {.header.handle_bytes = MAX_HANDLE_SZ};
     int mount_id;
 
-    if (name_to_handle_at(fd, "", &buffer.header, &mount_id, AT_EMPTY_PATH) != 0)
+    if (name_to_handle_at(fd, name, &buffer.header, &mount_id, name[0] ? 0 : AT_EMPTY_PATH) != 0)
         return;
     identity->handle_type = buffer.header.handle_type;
     identity->handle_bytes = buffer.header.handle_bytes;
@@ -66,15 +66,16 @@ int identity_open(int mount_fd, const struct inode_identity *identity)
     return fd >= 0 ? fd : -errno;
 }
 
-/*
- * A FUSE store's handles are node ids of one mount of it: they mean nothing to another host, and
- * something else after a forget (linux/fs/fuse/inode.c, fuse_encode_fh).
- */
-static bool handles_are_lasting(int fd)
+static bool filesystem_is(int fd, uint32_t magic)
 {
     struct statfs filesystem;
 
-    return fstatfs(fd, &filesystem) == 0 && filesystem.f_type != FUSE_SUPER_MAGIC;
+    return fstatfs(fd, &filesystem) == 0 && (uint32_t)filesystem.f_type == magic;
+}
+
+bool identity_is_nfs(int fd)
+{
+    return filesystem_is(fd, NFS_SUPER_MAGIC);
 }
 
 int identity_open_mount(int path_fd)
@@ -83,9 +84,11 @@ int identity_open_mount(int path_fd)
     _cleanup_pause_ struct caller_pause pause = caller_pause_begin();
     int fd, again;
 
-    if (!handles_are_lasting(path_fd))
+    /* A FUSE store's handles are node ids of one mount of it: they mean nothing to another host,
+     * and something else after a forget (linux/fs/fuse/inode.c, fuse_encode_fh). */
+    if (filesystem_is(path_fd, FUSE_SUPER_MAGIC))
         return -1;
-    identity_take_handle(&identity, path_fd);
+    identity_take_handle(&identity, path_fd, "");
     fd = identity.handle_type == 0
              ? -1
              : open(proc_path(path_fd).text, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -23,8 +23,14 @@ struct inode_identity {
 uint64_t identity_hash(const struct inode_identity *identity);
 bool identity_equals(const struct inode_identity *a, const struct inode_identity *b);
 
-/* Adds the store's file handle of an O_PATH descriptor; none is no error. */
-void identity_take_handle(struct inode_identity *identity, int fd);
+/*
+ * Adds the store's file handle of `name` below an O_PATH descriptor, or with "" of that itself;
+ * none is no error.
+ */
+void identity_take_handle(struct inode_identity *identity, int fd, const char *name);
+
+/* Whether an NFS client gives the file. */
+bool identity_is_nfs(int fd);
 
 /*
  * open_by_handle_at(2) wants a descriptor on the filesystem that is not O_PATH; a directory serves,

@@ -16,6 +16,7 @@
 struct crossed_mount {
     dev_t dev;
     int fd;
+    bool renames_open; /* an NFS client: what is open when its name goes gets another, .nfs… */
     struct crossed_mount *next;
 };
 
@@ -62,11 +63,13 @@ static void attributes_from(const struct statx *from, struct stat *attributes)
     };
 }
 
+#define STATX_WANTED (STATX_BASIC_STATS | STATX_BTIME)
+
 static int statx_errno(int fd, int flags, struct statx *out)
 {
-    const unsigned mask = STATX_BASIC_STATS | STATX_BTIME;
+    const int all = AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW | flags;
 
-    return statx(fd, "", AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW | flags, mask, out) == 0 ? 0 : -errno;
+    return statx(fd, "", all, STATX_WANTED, out) == 0 ? 0 : -errno;
 }
 
 /* ---- descriptors ---- */
@@ -88,18 +91,19 @@ static void lru_add(struct inode_table *table, struct inode *inode)
     table->idle_fds++;
 }
 
+static int lru_take(struct inode_table *table, struct inode *inode)
+{
+    const int fd = inode->fd;
+
+    lru_remove(table, inode);
+    inode->fd = -1;
+    return fd;
+}
+
 /* Takes the oldest idle descriptor out when there are too many: -1, or one to close unlocked. */
 static int lru_evict(struct inode_table *table)
 {
-    struct inode *oldest = table->oldest;
-
-    if (table->idle_fds <= table->most_idle_fds)
-        return -1;
-    lru_remove(table, oldest);
-
-    const int fd = oldest->fd;
-    oldest->fd = -1;
-    return fd;
+    return table->idle_fds > table->most_idle_fds ? lru_take(table, table->oldest) : -1;
 }
 
 static void close_if_open(int fd)
@@ -137,8 +141,10 @@ static bool has_handles(struct inode_table *table, dev_t dev, int path_fd)
         struct crossed_mount *mount = malloc(sizeof(*mount));
 
         if (mount) {
-            *mount = (struct crossed_mount){
-                .dev = dev, .fd = identity_open_mount(path_fd), .next = table->mounts};
+            *mount = (struct crossed_mount){.dev = dev,
+                                            .fd = identity_open_mount(path_fd),
+                                            .renames_open = identity_is_nfs(path_fd),
+                                            .next = table->mounts};
             table->mounts = mount;
         }
         known = mount;
@@ -343,7 +349,7 @@ struct inode_table *inode_table_new(int source_fd)
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
         table->most_idle_fds = (size_t)limit.rlim_cur / 4;
     error = table->by_id && table->by_identity
-                ? inode_lookup(table, source_fd, "", &root, &attributes)
+                ? inode_lookup(table, source_fd, "", false, &root, &attributes)
                 : -ENOMEM;
     if (error != 0) {
         inode_table_free(table);
@@ -436,15 +442,14 @@ static struct inode *take_or_make(struct inode_table *table, const struct inode_
     return inode;
 }
 
-static void identity_from(struct inode_table *table, const struct statx *seen, int fd,
-                          struct inode_identity *identity)
+/* All but the handle. */
+static struct inode_identity identity_seen(const struct statx *seen)
 {
-    memset(identity, 0, sizeof(*identity));
-    identity->dev = makedev(seen->stx_dev_major, seen->stx_dev_minor);
-    identity->ino = seen->stx_ino;
-    identity->birth_ns = seen->stx_mask & STATX_BTIME ? time_ns(&seen->stx_btime) : 0;
-    if (has_handles(table, identity->dev, fd))
-        identity_take_handle(identity, fd);
+    return (struct inode_identity){
+        .dev = makedev(seen->stx_dev_major, seen->stx_dev_minor),
+        .ino = seen->stx_ino,
+        .birth_ns = seen->stx_mask & STATX_BTIME ? time_ns(&seen->stx_btime) : 0,
+    };
 }
 
 static void note_setid(struct inode *inode, mode_t mode)
@@ -454,24 +459,49 @@ static void note_setid(struct inode *inode, mode_t mode)
     pthread_mutex_unlock(&inode->mutex);
 }
 
-int inode_lookup(struct inode_table *table, int parent_fd, const char *name, struct inode **inode,
-                 struct stat *attributes)
+/*
+ * A directory that something is mounted on when it is walked into: an export below an export, an
+ * automounter's. O_PATH alone stays in front of it.
+ */
+static bool may_be_crossed(const struct inode_table *table, const struct statx *seen)
 {
-    struct inode_identity identity;
-    struct inode *found;
-    struct statx seen;
-    int fd, error;
+    const bool is_elsewhere = table->root_dev != 0 &&
+                              makedev(seen->stx_dev_major, seen->stx_dev_minor) != table->root_dev;
 
-    fd = name[0] ? openat(parent_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC)
-                 : open(proc_path(parent_fd).text, O_PATH | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    error = statx_errno(fd, 0, &seen);
-    if (error != 0) {
+    return S_ISDIR(seen->stx_mode) &&
+           (is_elsewhere || (seen->stx_attributes & STATX_ATTR_AUTOMOUNT));
+}
+
+/* An O_PATH descriptor of what inode_lookup looks up, and what it is. */
+static int open_seen(int parent_fd, const char *name, int flags, struct statx *seen)
+{
+    const int fd = name[0] ? openat(parent_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC | flags)
+                           : open(proc_path(parent_fd).text, O_PATH | O_CLOEXEC);
+    const int error = fd < 0 ? -errno : statx_errno(fd, 0, seen);
+
+    if (error == 0)
+        return fd;
+    close_if_open(fd);
+    return error;
+}
+
+int inode_lookup(struct inode_table *table, int parent_fd, const char *name, bool crosses,
+                 struct inode **inode, struct stat *attributes)
+{
+    struct inode *found;
+    struct statx seen = {0};
+    int fd = open_seen(parent_fd, name, 0, &seen);
+
+    if (fd >= 0 && name[0] && crosses && may_be_crossed(table, &seen)) {
         close(fd);
-        return error;
+        fd = open_seen(parent_fd, name, O_DIRECTORY, &seen);
     }
-    identity_from(table, &seen, fd, &identity);
+    if (fd < 0)
+        return fd;
+
+    struct inode_identity identity = identity_seen(&seen);
+    if (has_handles(table, identity.dev, fd))
+        identity_take_handle(&identity, fd, "");
     found = take_or_make(table, &identity, seen.stx_mode & S_IFMT, fd);
     if (!found)
         return -ENOMEM;
@@ -480,6 +510,36 @@ int inode_lookup(struct inode_table *table, int parent_fd, const char *name, str
     note_setid(found, attributes->st_mode);
     *inode = found;
     return 0;
+}
+
+struct inode *inode_renamed_if_open(struct inode_table *table, int parent_fd, const char *name)
+{
+    struct statx seen;
+
+    if (statx(parent_fd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_WANTED, &seen) != 0 ||
+        S_ISDIR(seen.stx_mode))
+        return NULL;
+
+    struct inode_identity identity = identity_seen(&seen);
+    identity_take_handle(&identity, parent_fd, name);
+    pthread_mutex_lock(&table->lock);
+    const struct crossed_mount *mount = mount_find(table, identity.dev);
+    struct inode *inode = mount && mount->renames_open ? find_by_identity(table, &identity) : NULL;
+    if (inode)
+        inode->references++;
+    pthread_mutex_unlock(&table->lock);
+    return inode;
+}
+
+void inode_close_idle(struct inode_table *table, struct inode *inode)
+{
+    int idle = -1;
+
+    pthread_mutex_lock(&table->lock);
+    if (inode->fd >= 0 && inode->pins == 0 && !inode->fd_is_kept)
+        idle = lru_take(table, inode);
+    pthread_mutex_unlock(&table->lock);
+    close_if_open(idle);
 }
 
 void inode_forget(struct inode_table *table, struct inode *inode, uint64_t count)

@@ -105,12 +105,23 @@ struct inode *inode_find(struct inode_table *table, uint64_t node_id);
 
 /*
  * Looks `name` up below `parent_fd` with the credentials of the calling thread; ""
- * means the file of `parent_fd` itself, whatever kind of descriptor that is. On 0, *inode has one
- * more lookup and one more reference, the latter the caller's to drop, and *attributes are filled.
- * Negative errno otherwise.
+ * means the file of `parent_fd` itself, whatever kind of descriptor that is. `crosses`: where the
+ * name is a place to mount something at when it is walked into, have that mounted. On 0, *inode has
+ * one more lookup and one more reference, the latter the caller's to drop, and *attributes are
+ * filled. Negative errno otherwise.
  */
-int inode_lookup(struct inode_table *table, int parent_fd, const char *name, struct inode **inode,
-                 struct stat *attributes);
+int inode_lookup(struct inode_table *table, int parent_fd, const char *name, bool crosses,
+                 struct inode **inode, struct stat *attributes);
+
+/*
+ * An NFS client gives a file that is open another name when its own goes, .nfs…, and the directory
+ * cannot be removed while that is there. The known inode of such a file, looked up as inode_lookup
+ * does, with a reference that is the caller's to drop; else NULL.
+ */
+struct inode *inode_renamed_if_open(struct inode_table *table, int parent_fd, const char *name);
+
+/* Closes the descriptor that is kept for speed, unless it is in use. */
+void inode_close_idle(struct inode_table *table, struct inode *inode);
 
 /* The kernel forgets `count` lookups, or a reply that gave one was not delivered. */
 void inode_forget(struct inode_table *table, struct inode *inode, uint64_t count);

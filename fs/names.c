@@ -3,6 +3,7 @@
 
 #include "acting.h"
 #include "attributes.h"
+#include "close.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -32,7 +33,7 @@ void names_find_hidden(struct context *context)
     struct stat attributes;
 
     if (context->options.coherence &&
-        inode_lookup(context->inodes, context->source_fd, NAMES_RECORD_DIRECTORY, &inode,
+        inode_lookup(context->inodes, context->source_fd, NAMES_RECORD_DIRECTORY, false, &inode,
                      &attributes) == 0)
         context->record_inode = inode;
 }
@@ -43,7 +44,7 @@ bool names_hidden_there(struct context *context, int parent_fd, const char *name
     struct stat attributes;
 
     if (!context->record_inode ||
-        inode_lookup(context->inodes, parent_fd, name, &inode, &attributes) != 0)
+        inode_lookup(context->inodes, parent_fd, name, false, &inode, &attributes) != 0)
         return false;
     const bool hidden = inode == context->record_inode;
     let_go(context, inode);
@@ -61,10 +62,10 @@ struct fuse_entry_param names_entry(struct context *context, struct inode *inode
     };
 }
 
-int names_look_up(struct context *context, int parent_fd, const char *name, struct inode **inode,
-                  struct stat *attributes)
+int names_look_up(struct context *context, int parent_fd, const char *name, bool crosses,
+                  struct inode **inode, struct stat *attributes)
 {
-    const int error = inode_lookup(context->inodes, parent_fd, name, inode, attributes);
+    const int error = inode_lookup(context->inodes, parent_fd, name, crosses, inode, attributes);
 
     if (error == 0 && *inode == context->record_inode) {
         let_go(context, *inode);
@@ -108,7 +109,7 @@ static int lookup(fuse_req_t req, fuse_ino_t parent, const char *name, struct in
     _cleanup_acting_ struct acting acting = acting_begin(req, inode_find(context->inodes, parent));
     if (acting.fd < 0)
         return acting.fd;
-    return names_look_up(context, acting.fd, name, inode, attributes);
+    return names_look_up(context, acting.fd, name, true, inode, attributes);
 }
 
 void names_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -191,7 +192,7 @@ static int create(fuse_req_t req, fuse_ino_t parent, const char *name,
     const int error = make(context, acting.fd, name, creation);
     if (error == -EEXIST && names_hidden_there(context, acting.fd, name))
         return -EPERM;
-    return error != 0 ? error : names_look_up(context, acting.fd, name, inode, attributes);
+    return error != 0 ? error : names_look_up(context, acting.fd, name, true, inode, attributes);
 }
 
 static void create_and_reply(fuse_req_t req, fuse_ino_t parent, const char *name,
@@ -229,6 +230,18 @@ void names_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *n
         create_and_reply(req, parent, name, &(struct creation){.existing = existing});
 }
 
+/* A name is about to go: what this program has open of its file for its own purposes is closed. */
+static void let_name_go(struct context *context, int parent_fd, const char *name)
+{
+    struct inode *inode = inode_renamed_if_open(context->inodes, parent_fd, name);
+
+    if (!inode)
+        return;
+    close_await(inode);
+    inode_close_idle(context->inodes, inode);
+    inode_unref(context->inodes, inode);
+}
+
 static int removal(fuse_req_t req, fuse_ino_t parent, const char *name, int flags)
 {
     struct context *context = context_of(req);
@@ -239,6 +252,7 @@ static int removal(fuse_req_t req, fuse_ino_t parent, const char *name, int flag
     _cleanup_acting_ struct acting acting = acting_begin(req, inode_find(context->inodes, parent));
     if (acting.fd < 0)
         return acting.fd;
+    let_name_go(context, acting.fd, name);
     return unlinkat(acting.fd, name, flags) == 0 ? 0 : -errno;
 }
 
@@ -271,6 +285,8 @@ static int move(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t 
         return from.fd < 0 ? from.fd : to_pin.fd;
     if (new_parent == FUSE_ROOT_ID && names_hidden_there(context, to_pin.fd, new_name))
         return -EPERM; /* an empty directory would be replaced */
+    if (flags == 0)
+        let_name_go(context, to_pin.fd, new_name);
     return renameat2(from.fd, name, to_pin.fd, new_name, flags) == 0 ? 0 : -errno;
 }
 

@@ -29,12 +29,12 @@ struct fuse_entry_param names_entry(struct context *context, struct inode *inode
                                     const struct stat *attributes);
 
 /*
- * The one way to answer with an entry: looked up below `parent_fd` as the calling thread,
- * attributes as the inode's state asks for them. 0 with *inode referenced, or a negative errno;
- * what is hidden is not there.
+ * The one way to answer with an entry: looked up below `parent_fd` as the calling thread
+ * (`crosses`: see inode_lookup; a listing does not), attributes as the inode's state asks for them.
+ * 0 with *inode referenced, or a negative errno; what is hidden is not there.
  */
-int names_look_up(struct context *context, int parent_fd, const char *name, struct inode **inode,
-                  struct stat *attributes);
+int names_look_up(struct context *context, int parent_fd, const char *name, bool crosses,
+                  struct inode **inode, struct stat *attributes);
 
 void names_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
 void names_forget(fuse_req_t req, fuse_ino_t ino, uint64_t count);

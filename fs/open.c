@@ -258,7 +258,7 @@ static int create_file(fuse_req_t req, fuse_ino_t parent, const char *name, mode
     fd = create_below(req, inode_find(context->inodes, parent), name, mode, fi->flags & ~O_NOCTTY);
     if (fd < 0)
         return fd;
-    error = inode_lookup(context->inodes, fd, "", &created->inode, &created->attributes);
+    error = inode_lookup(context->inodes, fd, "", false, &created->inode, &created->attributes);
     if (error != 0) {
         close(fd);
         return error;
