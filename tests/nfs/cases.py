@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """All cases of the matrix, and a cell by its name."""
 import cell as cells
+import cases_faults
 import cases_migration
+import cases_names
+import cases_partition
 
-CASES = {case.name.replace(" ", "-"): case for case in (*cases_migration.CASES,)}
+CASES = {case.name.replace(" ", "-"): case for case in (
+    *cases_migration.CASES, *cases_faults.CASES, *cases_names.CASES, *cases_partition.CASES)}
 
 
 def by_name():

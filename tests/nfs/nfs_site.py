@@ -31,9 +31,11 @@ class Site(scenario.Pair):
         self.store = os.path.join(lab.server.export_directory, self.subdirectory)
         os.mkdir(self.store)
         self.bed = bed
+        self.stack = cell.stack
         if cell.variant.squash:
             self.hand_over_to_user(cell)
-        super().__init__(bed, cell.stack, [self.host(client, cell.stack) for client in lab.clients],
+        super().__init__(bed, cell.stack, [self.host_over(client, self.store, self.below(client))
+                                           for client in lab.clients],
                          as_user=cell.variant.squash)
 
     def hand_over_to_user(self, cell):
@@ -46,12 +48,12 @@ class Site(scenario.Pair):
     def below(self, client):
         return os.path.join(client.mountpoint, self.subdirectory)
 
-    def host(self, client, stack):
-        """One host with a stack of its own."""
-        below = self.below(client)
-        if stack == "passthrough_hp":
-            return hosts.Host(client.name, peer_mount(self.bed, below), self.store, below)
-        return hosts.host_over(self.bed, LAYERS.get(stack, stack), client.name, self.store, below)
+    def host_over(self, client, store, below):
+        """One host: the cell's stack over a client's mount of a store."""
+        if self.stack == "passthrough_hp":
+            return hosts.Host(client.name, peer_mount(self.bed, below), store, below)
+        return hosts.host_over(self.bed, LAYERS.get(self.stack, self.stack), client.name, store,
+                               below)
 
     def client(self, host):
         """The lab's client that a host is."""

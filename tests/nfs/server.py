@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The lab's NFS server: the kernel's own, in the machine's first network namespace, with an export
 on ext4. Lease and grace are the shortest that nfsd takes."""
+import contextlib
 import errno
 import os
 import socket
 import subprocess
+import time
 
 ADDRESS = "10.7.0.1"
 NETWORK = "10.7.0.0/24"
@@ -12,6 +14,7 @@ EXPORT = "/srv/export"
 LEASE_S = 10
 IMAGE_BYTES = 2 << 30
 PROC = "/proc/fs/nfsd"
+GRACE_SWITCHES = (f"{PROC}/v4_end_grace", "/proc/fs/lockd/nlm_end_grace")
 VARIABLE = "/var/lib/nfs"
 
 
@@ -24,20 +27,24 @@ def sh(*command, check=True):
     return result.stdout if result.returncode == 0 else None
 
 
+def read(path):
+    with open(path, encoding="ascii") as file:
+        return file.read()
+
+
 def write(path, text):
     with open(path, "w", encoding="ascii") as file:
         file.write(str(text))
 
 
-def disk_mount():
-    """An ext4 of its own for the export: file handles, holes and errors are as on a real server."""
-    os.makedirs(EXPORT, exist_ok=True)
-    backing = "/run/export.ext4"
+def disk_mount(directory, backing, length):
+    """An ext4 of its own: file handles, holes and errors are as on a real server."""
+    os.makedirs(directory, exist_ok=True)
     with open(backing, "wb") as file:
-        file.truncate(IMAGE_BYTES)
+        file.truncate(length)
     sh("mkfs.ext4", "-q", "-O", "^has_journal", "-E", "lazy_itable_init=1,nodiscard", backing)
-    sh("mount", "-o", "loop", backing, EXPORT)
-    sh("rm", "-rf", os.path.join(EXPORT, "lost+found"))
+    sh("mount", "-o", "loop", backing, directory)
+    sh("rm", "-rf", os.path.join(directory, "lost+found"))
 
 
 def users_add():
@@ -64,6 +71,15 @@ def bridge_create():
     sh("ip", "link", "set", "lab", "up")
 
 
+def wait_for(condition, seconds, what):
+    """The kernel tells nobody when such a thing has happened: it is asked."""
+    deadline = time.monotonic() + seconds * float(os.environ.get("MIGFS_DEADLINE_FACTOR", "1"))
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what} does not come")
+        time.sleep(0.1)
+
+
 class Server:
     """Started once a boot; the export's options and the leases may change between cells."""
 
@@ -72,7 +88,7 @@ class Server:
     def __init__(self):
         users_add()
         names_set()
-        disk_mount()
+        disk_mount(EXPORT, "/run/export.ext4", IMAGE_BYTES)
         bridge_create()
         for name in ("nfsdcld", "rpc_pipefs"):
             os.makedirs(os.path.join(VARIABLE, name), exist_ok=True)
@@ -88,17 +104,41 @@ class Server:
         os.unlink("/run/rpcbind.sock")
 
     def start(self):
-        write(f"{PROC}/nfsv4leasetime", LEASE_S)
-        write(f"{PROC}/nfsv4gracetime", LEASE_S)
         sh("nfsdcld")
-        sh("rpc.nfsd", "--lease-time", LEASE_S, "--grace-time", LEASE_S, "8")
+        self.threads_start()
         sh("rpc.mountd")
         self.export()
         # Nobody can have locks to reclaim: no grace at the first start.
         self.end_grace()
 
+    def threads_start(self):
+        write(f"{PROC}/nfsv4leasetime", LEASE_S)
+        write(f"{PROC}/nfsv4gracetime", LEASE_S)
+        write("/proc/sys/fs/nfs/nlm_grace_period", LEASE_S)
+        sh("rpc.nfsd", "--lease-time", LEASE_S, "--grace-time", LEASE_S, "8")
+
+    def restart(self):
+        """It loses all that it has in memory; its clients have the grace period to reclaim it."""
+        sh("rpc.nfsd", "0")
+        self.threads_start()
+
+    def wait_grace(self):
+        """Waits for the end of the grace periods after a restart: while the one of NFSv3 goes on
+        no NFSv4 lock is given either."""
+        def ended():
+            return all(read(switch).startswith("Y") for switch in GRACE_SWITCHES)
+        wait_for(ended, 12 * LEASE_S, "the end of the grace period")
+
+    def lease_is_over(self, name):
+        """Whether the client of that name has not renewed its lease in time (NFSv4)."""
+        for client in os.listdir(f"{PROC}/clients"):
+            info = read(f"{PROC}/clients/{client}/info")
+            if f" {name}/" in info:
+                return "status: confirmed" not in info
+        return True  # it is known no more
+
     def end_grace(self):
-        for switch in (f"{PROC}/v4_end_grace", "/proc/fs/lockd/nlm_end_grace"):
+        for switch in GRACE_SWITCHES:
             try:
                 write(switch, "Y")
             except OSError as error:
@@ -107,9 +147,31 @@ class Server:
 
     def export(self, squash=False):
         squashed = "root_squash" if squash else "no_root_squash"
-        sh("exportfs", "-i", "-o", f"rw,sync,no_subtree_check,fsid=0,insecure,{squashed}",
+        sh("exportfs", "-i", "-o", f"rw,sync,no_subtree_check,fsid=0,crossmnt,insecure,{squashed}",
            f"{NETWORK}:{EXPORT}")
 
     def leases(self, on):
         """Whether the server gives delegations."""
         write("/proc/sys/fs/leases-enable", 1 if on else 0)
+
+    @contextlib.contextmanager
+    def nested(self, directory, length=16 << 20):
+        """A filesystem of its own, exported below the export, at a path on the server."""
+        backing = f"/run/nested.{directory.replace('/', '_')}"
+        disk_mount(directory, backing, length)
+        try:
+            yield directory
+        finally:
+            sh("exportfs", "-f")  # nfsd lets go of what it has looked up
+            sh("umount", "-l", directory)
+            os.unlink(backing)
+
+    @contextlib.contextmanager
+    def read_only(self, directory):
+        """Meanwhile each write to a nested filesystem is refused."""
+        sh("exportfs", "-i", "-o", "ro,no_subtree_check,insecure,no_root_squash",
+           f"{NETWORK}:{directory}")
+        try:
+            yield
+        finally:
+            sh("exportfs", "-u", f"{NETWORK}:{directory}")

@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Stores that refuse, locks that stay on their host, hosts without the stack, readers that take no
+locks."""
+import contextlib
+import functools
+import os
+
+import beside
+import calls
+import cell as cells
+import migrate
+import mistake
+import pair
+import scenario
+from calls import HALF, expect_byte
+from scenario import expect
+from server import wait_for
+
+MIB = 1 << 20
+ONCE = (cells.RAW,)
+RAWS = tuple(image for image in cells.IMAGES if image.format == "raw")
+STORE_BYTES = 48 * MIB
+LAYERS = ("bare", "bindfs", "migfs", "migfs-passthrough")
+KERNEL_READS = "passthrough: the kernel reads, as NFS gives it"
+
+
+def root_is_root(variant):
+    return not variant.squash
+
+
+# ---- a reader that takes no lock ----
+
+def reader_without_locks(site, image):
+    """Beside a guest on the other host it reads what the guest has written and flushed: by the
+    descriptor that it had, by a new one, and with the length that the image has by now."""
+    disk = site.image(**image.disk())
+    guest = site.start(site.a, disk)
+    guest.write(1, 0, 4 * MIB)
+    guest.flush()
+    path = site.b.path(disk.name)
+    with open(path, "rb", buffering=0) as reader:
+        while reader.read(MIB):
+            pass
+        guest.write(2, 0, MIB)
+        guest.flush()
+        expect(os.pread(reader.fileno(), MIB, 0) == b"\2" * MIB, "stale: by the descriptor it had")
+        expect(beside.has_pattern(path, 2, 0, MIB), "stale: by a new one")
+        guest.qmp.command("block_resize", node_name="disk0", size=96 * MIB)
+        guest.write(3, 95 * MIB, MIB)
+        guest.flush()
+        expect(os.fstat(reader.fileno()).st_size == 96 * MIB, "stale length")
+        expect(os.pread(reader.fileno(), MIB, 95 * MIB) == b"\3" * MIB, "stale: what was appended")
+        expect(os.stat(path).st_size == 96 * MIB, "stale length by name")
+    expect(guest.writes(4, 0, MIB), "the guest cannot write any more")
+
+
+# ---- one host with the stack, one without ----
+
+def one_host_without(with_stack, site, image):
+    """The other host's QEMU has bare NFS, and locks for itself: there and back again."""
+    if with_stack == "source":
+        site.b = calls.bare(site, site.b)
+    else:
+        site.a = calls.bare(site, site.a)
+    disk = site.image(**image.disk())
+    source = site.start(site.a, disk)
+    source.write(1, 0, 4 * MIB)
+    source.flush()
+    site.read_before(site.b, disk)
+    destination = site.start(site.b, disk, incoming=True)
+    source.write(2, 0, MIB)
+    downtime_ms = migrate.migrate(source, destination)
+    source.quit()
+    for pattern, offset in ((2, 0), (1, MIB)):
+        expect(destination.reads(pattern, offset, MIB), f"stale there: {offset >> 20} MiB")
+    site.read_before(site.a, disk)
+    back = site.start(site.a, disk, incoming=True)
+    destination.write(3, MIB, MIB)
+    migrate.migrate(destination, back)
+    for pattern, offset in ((2, 0), (3, MIB), (1, 2 * MIB)):
+        expect(back.reads(pattern, offset, MIB), f"stale back again: {offset >> 20} MiB")
+    expect(back.writes(4, 0, MIB), "cannot write")
+    back.quit()
+    site.check_image(disk)
+    return downtime_ms
+
+
+# ---- a second guest by mistake ----
+
+def second_guest(site, image):
+    """It is refused on the other host, and the first goes on."""
+    mistake.second_is_refused(True, image.disk(), site)
+
+
+# ---- stores that refuse ----
+
+@contextlib.contextmanager
+def store_of_its_own(site):
+    """A pair of hosts on a small filesystem of its own, exported below the cell's directory."""
+    with site.lab.server.nested(f"{site.store}/small", STORE_BYTES) as store:
+        small = scenario.Pair(site.bed, site.stack, [
+            site.host_over(client, store, f"{site.below(client)}/small")
+            for client in site.lab.clients], site.as_user)
+        try:
+            yield small
+        finally:
+            small.end()
+
+
+@contextlib.contextmanager
+def full(_site, store):
+    """Meanwhile not a block is left, not even for root."""
+    path = f"{store}/ballast"
+    with open(path, "wb") as ballast:
+        for length in (MIB, 4 << 10):
+            with contextlib.suppress(OSError):
+                while True:
+                    os.posix_fallocate(ballast.fileno(), ballast.seek(0, os.SEEK_END), length)
+    try:
+        yield
+    finally:
+        os.unlink(path)
+
+
+def read_only(site, store):
+    return site.lab.server.read_only(store)
+
+
+def sparse(store, name="image"):
+    with open(f"{store}/{name}", "wb") as file:
+        file.truncate(calls.IMAGE_BYTES)
+    return name
+
+
+def unlock_all(machine):
+    """The errno of each unlock, as QEMU goes on after one that fails."""
+    return [machine.error(f"unlock 1 {byte} 1") for byte in pair.QEMU_BYTES]
+
+
+def handover_fails(refusing, site, _image):
+    """What the source wrote cannot be stored when it lets go: it is told, keeps the image, and the
+    other host is refused. When the store is well again all goes on, and nothing is lost that was
+    acknowledged."""
+    with store_of_its_own(site) as small:
+        name = sparse(small.a.store)
+        guest, other = calls.vmm(site, small.a, name), calls.vmm(site, small.b, name)
+        expect(calls.acquires(guest), "refused though alone")
+        guest.write(1, 0, HALF, "1")
+        guest.ask("fsync 1")
+        other.read(1, 0, calls.IMAGE_BYTES)
+        with refusing(site, small.a.store):
+            wrote = guest.error(f"write 1 {HALF} {HALF} 2")
+            unlocked = unlock_all(guest)
+            print(f"write {wrote}, unlocks {unlocked}")
+            expect(wrote or any(unlocked), "nobody was told that what was written is lost")
+            expect(wrote or not calls.acquires(other), "the other host got what was not stored")
+        wait_for(lambda: calls.acquires(guest), 60, "the source as owner again")
+        guest.write(1, HALF, HALF, "3")
+        guest.ask("fsync 1")
+        guest.unlock(1)
+        wait_for(lambda: calls.acquires(other), 60, "the hand-over")
+        expect_byte(other, "1", 0, HALF, "what was acknowledged before")
+        expect_byte(other, "3", HALF, HALF, "what was acknowledged after")
+        guest.close()
+        other.close()
+
+
+def no_room_at_migration(site, image):
+    """The guest's data finds no room when it is to go: it stays, what it had flushed is there, and
+    when there is room it can go."""
+    with store_of_its_own(site) as small:
+        disk = small.image(size="32M", **image.disk())
+        source = small.start(small.a, disk)
+        source.write(1, 0, 4 * MIB)
+        source.flush()
+        small.read_before(small.b, disk)
+        destination = small.start(small.b, disk, incoming=True)
+        with full(site, small.a.store):
+            said = source.io(f"write -P 2 {8 * MIB} {4 * MIB}")
+            refused = "rror" in said or "fail" in said
+            try:
+                migrate.migrate(source, destination, timeout=240)
+                expect(refused, "it went, and left behind what found no room")
+                guest = destination
+            except migrate.MigrationFailed as failed:
+                print(f"the migration {failed}")
+                destination.kill()
+                guest = source
+        print(f"the write: {said}")
+        if guest is source:
+            expect(source.reads(1, 0, 4 * MIB), "the source lost data")
+            source.quit()  # QEMU never flushes again by what has failed to flush once
+            source = small.start(small.a, disk)
+            expect(source.reads(1, 0, 4 * MIB), "stale: what was flushed before")
+            source.write(3, 8 * MIB, 4 * MIB)
+            source.flush()
+            guest = small.start(small.b, disk, incoming=True)
+            migrate.migrate(source, guest, timeout=240)
+            expect(guest.reads(3, 8 * MIB, 4 * MIB), "stale: what was written when there was room")
+        expect(guest.reads(1, 0, 4 * MIB), "stale: what was flushed before")
+        expect(guest.writes(4, 0, MIB), "cannot write")
+        guest.quit()
+        small.check_image(disk)
+
+
+LOCKS_STAY = "the mount keeps locks on its host: nobody can be refused by them"
+TEST_IS_BLIND = "NFSv3 in the lab: a test of a lock finds none of another host's, on bare NFS either"
+
+
+def untested(_stack, _image, variant):
+    """Why another host cannot be refused by locks, or None."""
+    if variant in cells.LOCKS_STAY_HERE:
+        return LOCKS_STAY
+    return TEST_IS_BLIND if variant.version == "3" else None
+
+
+BUFFERED = (cells.Image("raw", "writeback"), cells.QCOW2)
+
+CASES = [
+    cells.Case("reader without locks", reader_without_locks, images=RAWS, control=True,
+               stacks=LAYERS, deadline_s=150,
+               variants=lambda variant: variant.mount == "strict",
+               excused=lambda stack, image, variant:
+               KERNEL_READS if stack == "migfs-passthrough" else None),
+    cells.Case("stack at the source alone", functools.partial(one_host_without, "source"),
+               stacks=LAYERS, deadline_s=180),
+    cells.Case("stack at the destination alone", functools.partial(one_host_without, "destination"),
+               stacks=LAYERS, deadline_s=180),
+    cells.Case("second guest", second_guest, stacks=LAYERS, deadline_s=180,
+               images=(cells.RAW, cells.QCOW2), excused=untested),
+    cells.Case("no room at hand-over", functools.partial(handover_fails, full), images=ONCE,
+               stacks=LAYERS, variants=root_is_root, private=True, deadline_s=150,
+               excused=untested),
+    cells.Case("refused at hand-over", functools.partial(handover_fails, read_only), images=ONCE,
+               stacks=LAYERS, variants=root_is_root, private=True, deadline_s=150,
+               excused=untested),
+    cells.Case("no room at migration", no_room_at_migration, images=BUFFERED, stacks=LAYERS,
+               variants=root_is_root, private=True, deadline_s=240),
+]

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Names, owners and modes of images change under a guest; exports lie below exports.
+
+Wherever bare NFS is right the stack must be, with the same errors and no new ones: what a cell does
+through its stack it does on the bare mounts, too, with a file of its own, and compares.
+"""
+import contextlib
+import errno
+import functools
+import os
+import shutil
+
+import calls
+import cell as cells
+import testbed
+from scenario import expect
+
+ONCE = (cells.RAW,)
+
+
+def answer(function, *arguments):
+    """What a call gives: its result, or the name of its error."""
+    try:
+        return function(*arguments)
+    except OSError as error:
+        return errno.errorcode[error.errno]
+
+
+# ---- names that go ----
+
+def names_leave_nothing(site, _image):
+    """A file that nobody has open goes with its name: an NFS client keeps one that is open here
+    under another name, and its directory cannot be removed."""
+    folder = site.a.path("folder")
+    os.mkdir(folder)
+
+    def made(name):
+        path = f"{folder}/{name}"
+        with open(path, "wb") as file:
+            file.write(b"x")
+        return path
+
+    def left(*names):
+        found = sorted(os.listdir(f"{site.store}/folder"))
+        expect(found == sorted(names), f"in the directory: {found}")
+
+    os.unlink(made("one"))
+    left()
+    os.rename(made("new"), made("old"))
+    left("old")
+    os.link(f"{folder}/old", f"{folder}/other")
+    os.unlink(f"{folder}/old")
+    left("other")
+    with open(f"{folder}/other", "rb") as other:
+        expect(other.read() == b"x", "the other name is of another file")
+    os.unlink(f"{folder}/other")
+    os.mkfifo(f"{folder}/fifo")
+    os.symlink("nowhere", f"{folder}/link")
+    os.unlink(f"{folder}/fifo")
+    os.unlink(f"{folder}/link")
+    left()
+    for count in range(20):
+        made(f"file{count}")
+    shutil.rmtree(folder)
+
+
+# ---- what the other host does to the image ----
+
+def chown(path):
+    os.chown(path, testbed.USER_UID + 1, testbed.USER_GID)
+
+
+def chmod(path):
+    os.chmod(path, 0)
+
+
+def rename(path):
+    os.rename(path, path + ".moved")
+
+
+def unlink(path):
+    os.unlink(path)
+
+
+def replace(path):
+    with open(path + ".new", "wb") as new:
+        new.write(b"n" * calls.IMAGE_BYTES)
+    os.rename(path + ".new", path)
+
+
+def what_guest_meets(change, site, here, there, name):
+    """A guest of the unprivileged user runs on `here`, and `there` the image is changed: what each
+    of the guest's calls gives."""
+    guest = calls.vmm(site, here, name, as_user=True)
+    guest.lock(1)
+    guest.write(1, 0, calls.HALF, "1")
+    guest.ask("fsync 1")
+    os.stat(there.path(name))
+    change(there.path(name))
+    met = [f"write {guest.error(f'write 1 0 {calls.HALF} 2')}", f"fsync {guest.error('fsync 1')}",
+           f"allocate {guest.error(f'allocate 1 0 {calls.HALF}')}",
+           f"read {guest.error(f'read 1 {calls.HALF} {calls.HALF}')}"]
+    if met[0] == "write 0" and met[1] == "fsync 0" and met[3] == "read 0":
+        met.append(guest.read(1, 0, calls.IMAGE_BYTES))
+    if change in (chown, chmod):  # what a name means may be cached for a while
+        met.append(f"open {guest.error(f'open 2 rw {here.path(name)}')}")
+    for byte in (calls.USES_WRITE, calls.UNSHARED_WRITE):
+        met.append(f"unlock {guest.error(f'unlock 1 {byte} 1')}")
+    met.append(f"close {guest.error('close 1')}")
+    guest.close()
+    return met
+
+
+def changed_elsewhere(change, site, _image):
+    """By the other host's stack, and by its bare mount."""
+    bare_a, bare_b = calls.bare(site, site.a), calls.bare(site, site.b)
+    for name in ("reference", "image0", "image1"):
+        os.chown(f"{site.store}/{calls.image(site, name)}", testbed.USER_UID, testbed.USER_GID)
+    expected = what_guest_meets(change, site, bare_a, bare_b, "reference")
+    for number, there in enumerate((site.b, bare_b)):
+        met = what_guest_meets(change, site, site.a, there, f"image{number}")
+        expect(met == expected, f"met {met}, on bare NFS {expected}")
+
+
+# ---- removed at the server ----
+
+def what_is_met(site, host, name):
+    """The images are removed on the server itself: what one meets who has one open, and one who has
+    only seen the name of the other."""
+    opened, known = f"{name}.open", f"{name}.known"
+    reader = calls.vmm(site, host, opened, "rw+d")
+    reader.read(1, 0, 4096)
+    os.stat(host.path(known))
+    for gone in (opened, known):
+        os.unlink(f"{site.store}/{gone}")
+    met = [answer(os.listxattr, host.path(known)),
+           answer(lambda path: os.close(os.open(path, os.O_RDONLY)), host.path(known)),
+           answer(os.truncate, host.path(known), 0),
+           answer(os.path.exists, host.path(known)),
+           f"write {reader.error('write 1 0 4096 x')}", f"fsync {reader.error('fsync 1')}",
+           f"read {reader.error('read 1 8192 4096')}", f"size {reader.error('size 1')}",
+           f"lock {reader.error('lock 1 r 100 1')}", f"close {reader.error('close 1')}"]
+    reader.close()
+    return met
+
+
+def removed_at_server(site, _image):
+    """The same errors as on bare NFS, for who has the image open and who has seen its name."""
+    for name in ("reference", "image"):
+        for suffix in (".open", ".known"):
+            calls.image(site, name + suffix)
+    expected = what_is_met(site, calls.bare(site, site.a), "reference")
+    met = what_is_met(site, site.a, "image")
+    expect(met == expected, f"met {met}, on bare NFS {expected}")
+
+
+# ---- exports below ----
+
+def lookups_cross(site, _image):
+    """Each lookup crosses into an export below the export, a listing of the one above does not."""
+    with contextlib.ExitStack() as held:
+        nested = [held.enter_context(site.lab.server.nested(f"{site.store}/{name}"))
+                  for name in ("read", "write", "list")]
+        for directory in nested:
+            os.mkdir(f"{directory}/deep")
+            with open(f"{directory}/deep/file", "wb") as file:
+                file.write(b"inside")
+        for host in (site.a, site.b):
+            expect(set(os.listdir(host.path("."))) >= {"read", "write", "list"}, "not listed")
+            with open(host.path("read/deep/file"), "rb") as file:
+                expect(file.read() == b"inside", "reads otherwise")
+            expect(os.listdir(host.path("list")) == ["deep"], "lists otherwise")
+            name = host.path(f"write/{host.name}")
+            with open(name, "wb") as file:
+                file.write(b"written")
+            with open(f"{site.store}/write/{host.name}", "rb") as file:
+                expect(file.read() == b"written", "written elsewhere")
+            expect(answer(os.rename, name, host.path("above")) == "EXDEV", "renamed across")
+            os.unlink(name)
+
+
+CASES = [
+    cells.Case("names leave nothing", names_leave_nothing, images=ONCE,
+               variants=lambda variant: not variant.squash,
+               stacks=("bare", "bindfs", "migfs", "migfs-passthrough")),
+    cells.Case("removed at the server", removed_at_server, images=ONCE,
+               variants=lambda variant: not variant.squash,
+               stacks=("bare", "bindfs", "migfs", "migfs-passthrough")),
+    cells.Case("exports below", lookups_cross, images=ONCE, private=True,
+               variants=lambda variant: not variant.squash,
+               stacks=("bare", "bindfs", "migfs", "migfs-passthrough")),
+]
+for changing in (chown, chmod, rename, unlink, replace):
+    CASES.append(cells.Case(
+        f"{changing.__name__} elsewhere", functools.partial(changed_elsewhere, changing),
+        images=ONCE, variants=lambda variant: not variant.squash,
+        stacks=("bare", "bindfs", "migfs", "migfs-passthrough")))
