@@ -166,7 +166,8 @@ def handover_fails(refusing, site, _image):
 
 
 def no_room_at_migration(site, image):
-    """The guest's data finds no room when it is to go: it stays, and goes when there is room."""
+    """The guest's data finds no room when it is to go: it stays, what it had flushed is there, and
+    when there is room it can go."""
     with store_of_its_own(site) as small:
         disk = small.image(size="32M", **image.disk())
         source = small.start(small.a, disk)
@@ -187,11 +188,12 @@ def no_room_at_migration(site, image):
                 guest = source
         print(f"the write: {said}")
         if guest is source:
-            if source.status() != "running":
-                source.qmp.command("cont")
             expect(source.reads(1, 0, 4 * MIB), "the source lost data")
-            # NFS tells of what failed earlier once more.
-            wait_for(lambda: source.writes(3, 8 * MIB, 4 * MIB), 60, "a write that finds room")
+            source.quit()  # QEMU never flushes again by what has failed to flush once
+            source = small.start(small.a, disk)
+            expect(source.reads(1, 0, 4 * MIB), "stale: what was flushed before")
+            source.write(3, 8 * MIB, 4 * MIB)
+            source.flush()
             guest = small.start(small.b, disk, incoming=True)
             migrate.migrate(source, guest, timeout=240)
             expect(guest.reads(3, 8 * MIB, 4 * MIB), "stale: what was written when there was room")
@@ -202,6 +204,16 @@ def no_room_at_migration(site, image):
 
 
 LOCKS_STAY = "the mount keeps locks on its host: nobody can be refused by them"
+TEST_IS_BLIND = "NFSv3 in the lab: a test of a lock finds none of another host's, on bare NFS either"
+
+
+def untested(_stack, _image, variant):
+    """Why another host cannot be refused by locks, or None."""
+    if variant in cells.LOCKS_STAY_HERE:
+        return LOCKS_STAY
+    return TEST_IS_BLIND if variant.version == "3" else None
+
+
 BUFFERED = (cells.Image("raw", "writeback"), cells.QCOW2)
 
 CASES = [
@@ -215,13 +227,13 @@ CASES = [
     cells.Case("stack at the destination alone", functools.partial(one_host_without, "destination"),
                stacks=LAYERS, deadline_s=180),
     cells.Case("second guest", second_guest, stacks=LAYERS, deadline_s=180,
-               images=(cells.RAW, cells.QCOW2),
-               excused=lambda stack, image, variant:
-               LOCKS_STAY if variant in cells.LOCKS_STAY_HERE else None),
+               images=(cells.RAW, cells.QCOW2), excused=untested),
     cells.Case("no room at hand-over", functools.partial(handover_fails, full), images=ONCE,
-               stacks=LAYERS, variants=root_is_root, private=True, deadline_s=150),
+               stacks=LAYERS, variants=root_is_root, private=True, deadline_s=150,
+               excused=untested),
     cells.Case("refused at hand-over", functools.partial(handover_fails, read_only), images=ONCE,
-               stacks=LAYERS, variants=root_is_root, private=True, deadline_s=150),
+               stacks=LAYERS, variants=root_is_root, private=True, deadline_s=150,
+               excused=untested),
     cells.Case("no room at migration", no_room_at_migration, images=BUFFERED, stacks=LAYERS,
                variants=root_is_root, private=True, deadline_s=240),
 ]
