@@ -153,6 +153,21 @@ static void note_writeback_error(struct context *context, struct inode *inode, i
     refresh_drop_later(context, inode);
 }
 
+/*
+ * The kernel keeps what was written, too. Where another host may write it, that must go as what was
+ * read does.
+ */
+static void drop_written(struct context *context, const struct handle *handle)
+{
+    struct inode *inode = handle->inode;
+
+    pthread_mutex_lock(&inode->mutex);
+    const bool asks = owner_asks_server(&inode->owner);
+    pthread_mutex_unlock(&inode->mutex);
+    if (asks && !(handle->flags & O_DIRECT))
+        refresh_drop_later(context, inode);
+}
+
 static ssize_t write_bytes(fuse_req_t req, struct handle *handle, const char *bytes, size_t size,
                            off_t offset, bool is_writeback)
 {
@@ -165,7 +180,9 @@ static ssize_t write_bytes(fuse_req_t req, struct handle *handle, const char *by
         count = write_as(req, handle, bytes, size, offset, is_writeback);
         gate_leave(handle->inode, count > 0 ? (size_t)count : 0);
     }
-    if (count < 0 && is_writeback)
+    if (count > 0)
+        drop_written(context, handle);
+    else if (count < 0 && is_writeback)
         note_writeback_error(context, handle->inode, (int)count);
     return count;
 }

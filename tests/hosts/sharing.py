@@ -15,27 +15,43 @@ BACKING = (100, 201)           # read only, and nobody may write it
 NO_QEMU = "profile=none,deadline=1000"
 
 
-@theme.scenario(COHERENCE_OFF)
-def two_that_share_see_each_others_writes(pair):
+def share(locks, pair):
     """A cluster filesystem in the guests; what it syncs must be seen."""
     name = pair.image()
     a, b = pair.a.vmm(name), pair.b.vmm(name)
     for vmm in (a, b):
         vmm.read(1, 0, IMAGE_BYTES)
-        vmm.lock(1, *SHARED)
+        vmm.lock(1, *locks)
         expect_state(pair, vmm, 1, "shared")
-    a.write(1, 0, HALF, "A")
-    a.ask("fsync 1")
-    testbed.wait_until(lambda: pair.twin or b.read(1, 0, HALF) == runs("A", HALF), what="B sees A")
-    expect_same(b.read(1, 0, HALF), runs("A", HALF), "B reads")
-    b.write(1, HALF, HALF, "B")
-    b.ask("fsync 1")
-    testbed.wait_until(lambda: pair.twin or a.read(1, HALF, HALF) == runs("B", HALF),
-                       what="A sees B")
+    for writer, reader, byte in ((a, b, "A"), (b, a, "B")):
+        writer.write(1, 0, HALF, byte)
+        writer.ask("fsync 1")
+        right = runs(byte, HALF)
+        testbed.wait_until(lambda: pair.twin or reader.read(1, 0, HALF) == right,
+                           what=f"{reader.host.name} sees {writer.host.name}")
+        expect_same(reader.read(1, 0, HALF), right, f"{reader.host.name} reads")
     testbed.check(pair.record(name) is None, "one that shares wrote a record")
-    a.unlock(1, *SHARED)
-    b.unlock(1, *SHARED)
+    a.unlock(1, *locks)
+    b.unlock(1, *locks)
     expect_state(pair, a, 1, "plain")
+
+
+@theme.scenario(COHERENCE_OFF)
+def two_that_share_see_each_others_writes(pair):
+    share(SHARED, pair)
+
+
+@theme.scenario(COHERENCE_OFF)
+def what_one_that_shares_wrote_is_read_anew(pair):
+    """The kernel keeps what is written, too."""
+    name = pair.image()
+    a, b = pair.a.vmm(name), pair.b.vmm(name)
+    for vmm, byte in ((a, "A"), (b, "B")):
+        vmm.lock(1, *SHARED)
+        vmm.write(1, 0, IMAGE_BYTES, byte)
+        vmm.ask("fsync 1")
+    testbed.wait_until(lambda: pair.twin or a.read(1, 0, IMAGE_BYTES) == runs("B"), what="A sees B")
+    expect_same(a.read(1, 0, IMAGE_BYTES), runs("B"), "A reads")
 
 
 @theme.scenario(COHERENCE_OFF)
