@@ -181,10 +181,13 @@ static void enter_record(struct handoff *handoff, const struct owner *owner)
         handoff->generation = owner->generation + (taking ? 1 : 0);
 }
 
-/* A latched fence takes a full acquire. */
+/*
+ * A latched fence takes a full acquire. So does one that has handed over: a QEMU that is about to
+ * own takes 101 first, and has no right to write before it is tested.
+ */
 static void share(struct owner *owner)
 {
-    if (owner->standing != OWNER_LOST)
+    if (owner->standing != OWNER_LOST && owner->standing != OWNER_HANDED_OVER)
         owner->standing = OWNER_SHARES;
 }
 
@@ -362,14 +365,14 @@ static enum handoff_step giving_failed(struct handoff *handoff, struct owner *ow
 }
 
 /*
- * Another host writes: nothing that is cached may be believed, and one that was owner until now is
- * so no longer. The record is not touched.
+ * Another host writes: nothing that is cached may be believed, and one that was owner until now, or
+ * shared what it now wants alone, is so no longer. The record is not touched.
  */
 static enum handoff_step test_conflicts(struct handoff *handoff, struct owner *owner)
 {
     owner->contested = true;
     handoff->contested = true;
-    if (owner->standing == OWNER_ACQUIRED)
+    if (owner->standing == OWNER_ACQUIRED || owner->standing == OWNER_SHARES)
         hand_over(owner, false);
     return jump(handoff, owner, HANDOFF_STEP_INVALIDATE);
 }

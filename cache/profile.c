@@ -48,13 +48,17 @@ static bool qemu_owner_holds_byte(const struct range_table *ranges, uint64_t own
     return false;
 }
 
-/* Whether one owner holds byte 100 and one of 200–203: no other program does that by chance. */
+/*
+ * Whether one owner holds byte 100 and 101, or one of 200–203: no other program does that by
+ * chance. A raw image with share-rw=on shares all that can be shared: no byte of 200–203 follows.
+ */
 static bool qemu_recognise(const struct range_table *ranges)
 {
     for (size_t i = 0; i < ranges->count; i++) {
         const struct range *range = &ranges->entries[i];
 
-        if (range_within(range, QEMU_BYTE_UNSHARED) &&
+        if ((range_within(range, QEMU_BYTE_UNSHARED) ||
+             range_is_qemu_byte(range, QEMU_BYTE_USES_WRITE)) &&
             qemu_owner_holds_byte(ranges, range->owner, QEMU_BYTE_USES + QEMU_PERM_CONSISTENT_READ))
             return true;
     }

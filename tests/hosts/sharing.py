@@ -11,6 +11,7 @@ theme = Theme("sharing")
 HALF = IMAGE_BYTES // 2
 
 SHARED = (100, 101, 203)       # share-rw=on: others may write
+SHARED_RAW = (100, 101)        # a raw image, which shares the right to resize it, too
 BACKING = (100, 201)           # read only, and nobody may write it
 NO_QEMU = "profile=none,deadline=1000"
 
@@ -39,6 +40,11 @@ def share(locks, pair):
 @theme.scenario(COHERENCE_OFF)
 def two_that_share_see_each_others_writes(pair):
     share(SHARED, pair)
+
+
+@theme.scenario(COHERENCE_OFF)
+def two_that_share_a_raw_image_see_each_others_writes(pair):
+    share(SHARED_RAW, pair)
 
 
 @theme.scenario(COHERENCE_OFF)
