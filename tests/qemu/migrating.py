@@ -36,7 +36,7 @@ class Cell:
         self.outcome = Outcome(stack, image_format, cache)
         self.disk = vm.Disk(f"disk.{image_format}", image_format, cache)
         self.hosts = hosts.hosts_mount(bed, stack)
-        self.guest = vm.Guest(*boot, self._show)
+        self.guest = vm.LinuxGuest(*boot, self._show)
         self.serial = self.guest.serial
         self.phase = "boot"
 

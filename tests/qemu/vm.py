@@ -135,11 +135,9 @@ class Serial:
 
 
 class Guest:
-    """What a running guest consists of, wherever it runs: kernel, memory, serial line."""
+    """What a running guest consists of, wherever it runs: memory, serial line. Boots from its disk."""
 
-    def __init__(self, kernel, initramfs, on_counts=lambda counts: None):
-        self.kernel = kernel
-        self.initramfs = initramfs
+    def __init__(self, on_counts=lambda counts: None):
         self.serial = Serial(on_counts)
         self.memory = os.memfd_create("guest-memory")
         os.truncate(self.memory, GUEST_BYTES)
@@ -149,12 +147,24 @@ class Guest:
         return ["-object", f"memory-backend-file,id=memory,size={GUEST_BYTES},mem-path={memory},"
                            "share=on",
                 "-machine", "memory-backend=memory", "-m", str(GUEST_BYTES >> 20),
-                "-kernel", self.kernel, "-initrd", self.initramfs, "-append", KERNEL_COMMAND_LINE,
                 "-chardev", "stdio,id=serial,signal=off", "-serial", "chardev:serial"]
 
     def close(self):
         self.serial.close()
         os.close(self.memory)
+
+
+class LinuxGuest(Guest):
+    """Boots a kernel of its own."""
+
+    def __init__(self, kernel, initramfs, on_counts=lambda counts: None):
+        super().__init__(on_counts)
+        self.kernel = kernel
+        self.initramfs = initramfs
+
+    def arguments(self):
+        return super().arguments() + ["-kernel", self.kernel, "-initrd", self.initramfs,
+                                      "-append", KERNEL_COMMAND_LINE]
 
 
 class Vm:
@@ -210,10 +220,12 @@ class Vm:
             return log.read().strip()
 
     def io(self, command, disk=0):
-        """Runs a qemu-io command on a disk as the guest's device would; returns what it printed."""
-        device = f"/machine/peripheral/device{disk}/virtio-backend"
+        """Runs a qemu-io command on a disk as the guest's device would, or on a block node that has
+        no device, by its name; returns what it printed."""
+        where = (disk if isinstance(disk, str)
+                 else f"-d /machine/peripheral/device{disk}/virtio-backend")
         for line in (command, "help help"):
-            refused = self.qmp.hmp(f'qemu-io -d {device} "{line}"')
+            refused = self.qmp.hmp(f'qemu-io {where} "{line}"')
             if refused:
                 raise VmFailed(refused.strip())
         printed = b""
