@@ -3,7 +3,10 @@
 import dataclasses
 import typing
 
-STACKS = ("bare", "bindfs", "passthrough_hp", "migfs", "migfs-passthrough", "migfs-coherence-off")
+USUAL_STACKS = ("bare", "bindfs", "passthrough_hp", "migfs", "migfs-passthrough",
+                "migfs-coherence-off")
+WITHOUT_STEP = "migfs-without-step"  # of the protocol; the case names it
+STACKS = USUAL_STACKS + (WITHOUT_STEP,)
 MIGFS = ("migfs", "migfs-passthrough")  # those that promise
 CONTROLS = ("bindfs", "passthrough_hp", "migfs-coherence-off")
 FRESH, STALE, ERROR, SKIPPED = "fresh", "stale", "error", "skipped"
@@ -49,6 +52,11 @@ LOCKS_STAY_HERE = (Variant("3", mount="nolock"), Variant("3", mount="local_lock"
 ALL_VARIANTS = VARIANTS + LOCKS_STAY_HERE
 
 
+def reaches_server(variant):
+    """What root does as itself, with locks that the other host sees."""
+    return not variant.squash and variant not in LOCKS_STAY_HERE
+
+
 @dataclasses.dataclass(frozen=True)
 class Case:
     """run(site, image): a site is the two hosts of site.py; raises scenario.Wrong where a host
@@ -61,6 +69,9 @@ class Case:
     stacks: those it makes sense over.
     excused(stack, image, variant): why migfs need not be right in it, or None.
     private: its mounts of the store are not shared with other cells.
+    options: of migfs, in this case.
+    step: what `migfs-without-step` leaves out (fs/fault.h); there the case must go wrong.
+    quick: short enough for the quick choice.
     deadline_s: of one cell.
     """
     name: str
@@ -68,9 +79,12 @@ class Case:
     control: bool = False
     images: tuple = IMAGES
     variants: typing.Callable = lambda variant: True
-    stacks: tuple = STACKS
+    stacks: tuple = USUAL_STACKS
     excused: typing.Callable = lambda stack, image, variant: None
     private: bool = False
+    options: str = ""
+    step: str = ""
+    quick: bool = True
     deadline_s: int = 90
 
 
@@ -102,6 +116,8 @@ def judge(cell, outcome):
     if cell.stack in MIGFS:
         if outcome.state != FRESH and not cell.case.excused(cell.stack, cell.image, cell.variant):
             return f"{outcome.state}: {outcome.detail}"
+    elif cell.stack == WITHOUT_STEP and outcome.state != STALE:
+        return f"{outcome.state} without {cell.case.step}: the case proves nothing"
     elif cell.stack == "bindfs" and cell.case.control and outcome.state == FRESH:
         return "right over the control: the case proves nothing"
     return None

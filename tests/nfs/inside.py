@@ -22,6 +22,7 @@ for directory in ("../hosts", "..", "../qemu", "."):
 import cases  # noqa: E402
 import cell as cells  # noqa: E402
 import nfs_site  # noqa: E402
+import pair  # noqa: E402
 import scenario  # noqa: E402
 import testbed  # noqa: E402
 from client import Client  # noqa: E402
@@ -76,7 +77,8 @@ def run_cell(lab, cell):
         state, detail = cells.STALE, str(wrong)
     except SystemExit as ended:
         state = cells.SKIPPED if ended.code == testbed.EXIT_SKIPPED else cells.ERROR
-    except scenario.FAILURES + (subprocess.SubprocessError, TimeoutError) as failure:
+    except scenario.FAILURES + (subprocess.SubprocessError, TimeoutError,
+                                pair.CallFailed) as failure:
         state, detail = cells.ERROR, f"{type(failure).__name__} {failure}"
     return cells.Outcome(state, detail, downtime_ms, time.monotonic() - started)
 

@@ -2,14 +2,16 @@
 """Where a cell happens: two hosts on one NFS server, each with its own mount of the export and its
 stack over it."""
 import os
+import types
 
+import cell as cells
 import hosts
+import pair
 import scenario
 import testbed
 
 PEER = os.path.join(testbed.TOP_DIR, "build", "deps", "lab", "passthrough_hp")
-LAYERS = {"migfs-passthrough": "migfs:io=passthrough",
-          "migfs-coherence-off": "migfs:coherence=off"}
+OPTIONS = {"migfs-passthrough": "io=passthrough", "migfs-coherence-off": "coherence=off"}
 
 
 def peer_mount(bed, below):
@@ -26,7 +28,9 @@ class Site(scenario.Pair):
 
     def __init__(self, bed, cell, lab):
         self.lab = lab
+        self.case = cell.case
         self.variant = cell.variant
+        self.files = 0
         self.subdirectory = str(os.getpid())  # inside.py removes it
         self.store = os.path.join(lab.server.export_directory, self.subdirectory)
         os.mkdir(self.store)
@@ -51,7 +55,45 @@ class Site(scenario.Pair):
         below = self.below(client)
         if stack == "passthrough_hp":
             return hosts.Host(client.name, peer_mount(self.bed, below), self.store, below)
-        return hosts.host_over(self.bed, LAYERS.get(stack, stack), client.name, self.store, below)
+        if self.case.step:
+            mount = self.faulty_mount(client.name, stack, below)
+            return hosts.Host(client.name, mount, self.store, below)
+        if stack.startswith("migfs"):
+            options = ",".join(filter(None, (OPTIONS.get(stack), self.case.options)))
+            stack = f"migfs:{options}"
+        return hosts.host_over(self.bed, stack, client.name, self.store, below)
+
+    def faulty_mount(self, name, stack, below):
+        """migfs that can be told to go wrong, in a case that is about a step."""
+        command = [testbed.binary("migfs-faults"), below, "MOUNTPOINT"]
+        skipped = self.case.step if stack == cells.WITHOUT_STEP else ""
+        return self.bed.mount(
+            "fuse.migfs", command + (["-o", self.case.options] if self.case.options else []), below,
+            env={"MIGFS_SKIP_STEP": skipped, "MIGFS_HOLD_WRITES": self.held_writes(name)}).path
+
+    def held_writes(self, name):
+        """While this file exists the writes of a host's migfs wait behind the gate."""
+        return os.path.join(self.bed.root, f"hold.{name}")
+
+    def daemon(self, host):
+        """The process that serves a host's mount."""
+        return next(mount.pid for mount in self.bed.mounts if mount.path == host.directory)
+
+    def file(self, byte=b"0", length=pair.IMAGE_BYTES):
+        """The name of a new file, put into the store before anybody looks."""
+        self.files += 1
+        name = f"file{self.files}"
+        with open(os.path.join(self.store, name), "wb") as file:
+            file.write(byte * length)
+        return name
+
+    def vmm(self, host, name=None, flags="rw"):
+        """A process that makes the system calls it is told to; the file is open in its slot 1."""
+        vmm = pair.Vmm(types.SimpleNamespace(bed=self.bed, name=host.name, path=host.path))
+        self.held.callback(vmm.kill)
+        if name is not None:
+            vmm.open(1, name, flags)
+        return vmm
 
     def client(self, host):
         """The lab's client that a host is."""

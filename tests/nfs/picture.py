@@ -32,7 +32,7 @@ def main():
     with open(sys.argv[1], encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
     stacks = list(dict.fromkeys(sorted((row["stack"] for row in rows), key=(
-        "bare", "bindfs", "passthrough_hp", "migfs-coherence-off", "migfs",
+        "bare", "bindfs", "passthrough_hp", "migfs-coherence-off", "migfs-without-step", "migfs",
         "migfs-passthrough").index)))
     names = list(dict.fromkeys(row["case"] for row in rows))
     figure, axes = plot.subplots(figsize=(3.2 + 1.35 * len(stacks), 0.8 + 0.42 * len(names)))

@@ -43,11 +43,13 @@ def one_row_each(all_cases):
 
 
 def quick(all_cases):
-    """Each case over migfs; the first cases that must go wrong without it over the others, too."""
-    controls = [case for case in all_cases if case.control][:QUICK_PEERS]
-    return [cell for case, row in one_row_each(all_cases)
+    """Each short case over migfs, and without the step that it is about; the first cases that must
+    go wrong without migfs over the others, too."""
+    short = [case for case in all_cases if case.quick]
+    controls = [case for case in short if case.control][:QUICK_PEERS]
+    return [cell for case, row in one_row_each(short)
             for cell in cells_of(case, [row])
-            if cell.stack == "migfs" or case in controls]
+            if cell.stack in ("migfs", cells.WITHOUT_STEP) or case in controls]
 
 
 def default(all_cases):
