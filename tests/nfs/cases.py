@@ -2,8 +2,10 @@
 """All cases of the matrix, and a cell by its name."""
 import cell as cells
 import cases_migration
+import cases_modes
 
-CASES = {case.name.replace(" ", "-"): case for case in (*cases_migration.CASES,)}
+MODULES = (cases_migration, cases_modes)
+CASES = {case.name.replace(" ", "-"): case for module in MODULES for case in module.CASES}
 
 
 def by_name():
