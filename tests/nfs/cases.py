@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """All cases of the matrix, and a cell by its name."""
 import cell as cells
+import cases_files
 import cases_guest
 import cases_migration
 import cases_modes
 
-MODULES = (cases_migration, cases_modes, cases_guest)
+MODULES = (cases_migration, cases_modes, cases_guest, cases_files)
 CASES = {case.name.replace(" ", "-"): case for module in MODULES for case in module.CASES}
 
 
