@@ -5,8 +5,9 @@ import cases_files
 import cases_guest
 import cases_migration
 import cases_modes
+import cases_scenarios
 
-MODULES = (cases_migration, cases_modes, cases_guest, cases_files)
+MODULES = (cases_migration, cases_modes, cases_guest, cases_files, cases_scenarios)
 CASES = {case.name.replace(" ", "-"): case for module in MODULES for case in module.CASES}
 
 
