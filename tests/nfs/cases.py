@@ -3,11 +3,12 @@
 import cell as cells
 import cases_files
 import cases_guest
+import cases_locks
 import cases_migration
 import cases_modes
 import cases_scenarios
 
-MODULES = (cases_migration, cases_modes, cases_guest, cases_files, cases_scenarios)
+MODULES = (cases_migration, cases_modes, cases_guest, cases_files, cases_scenarios, cases_locks)
 CASES = {case.name.replace(" ", "-"): case for module in MODULES for case in module.CASES}
 
 
