@@ -7,8 +7,10 @@ import cases_locks
 import cases_migration
 import cases_modes
 import cases_scenarios
+import cases_steps
 
-MODULES = (cases_migration, cases_modes, cases_guest, cases_files, cases_scenarios, cases_locks)
+MODULES = (cases_migration, cases_modes, cases_guest, cases_files, cases_scenarios, cases_locks,
+           cases_steps)
 CASES = {case.name.replace(" ", "-"): case for module in MODULES for case in module.CASES}
 
 

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Each step of an acquire and of a release, on real NFS: right with it, wrong when it alone is left
+out (`migfs-without-step`), as tests/hosts/steps.py has it over ctofs.
+
+A VMM that helps nobody: one descriptor, buffered, with no advice and no open between its locks.
+DROP: the client drops its pages at a lock by itself, and what it is told of the file's attributes
+at the record drops later ones; pages that come while the acquire waits, where there is no record.
+"""
+import errno
+import os
+
+import cell as cells
+import testbed
+from pair import IMAGE_BYTES, runs
+from scenario import expect
+
+QUICK = "deadline=1000"
+WAITING = "deadline=8000"
+REST = (100, 103, 203)  # of QEMU's bytes, what is neither 101 nor 201
+
+CASES = []
+
+
+def needs(step, options=QUICK, **fields):
+    """A case that is wrong without the step, as fs/fault.h has it."""
+    def add(run):
+        CASES.append(cells.Case(
+            "needs " + step.replace(":", " ").replace("_", " ").lower(),
+            lambda site, _image: run(site), images=(cells.RAW,), step=step, options=options,
+            stacks=("migfs", cells.WITHOUT_STEP),
+            variants=lambda variant: (cells.reaches_server(variant)
+                                      and variant.mount == "strict"), **fields))
+        return run
+    return add
+
+
+def opened(site):
+    """A file that both hosts have open and have read."""
+    name = site.file()
+    a, b = site.vmm(site.a, name), site.vmm(site.b, name)
+    b.read(1, 0, IMAGE_BYTES)
+    return name, a, b
+
+
+def expect_read(vmm, byte, what, length=IMAGE_BYTES):
+    found = vmm.read(1, 0, length)
+    expect(found == runs(byte, length), f"stale: {what} reads {found}")
+
+
+def wait_locked(vmm, byte):
+    """Until the server has another host's lock of this byte, too."""
+    testbed.wait_until(lambda: vmm.ask(f"getlk 1 w {byte} 1") != "free", what=f"lock of {byte}")
+
+
+def record_path(site, name):
+    ino = os.stat(os.path.join(site.store, name)).st_ino
+    return os.path.join(site.store, ".migfs", f"{ino:x}")
+
+
+# Acquire ---------------------------------------------------------------------------------------
+
+@needs("acquire:LOCK")
+def owner_holds_its_bytes_at_server(site):
+    _, a, b = opened(site)
+    a.lock(1, 100, 101)
+    a.lock(1, 201)
+    expect(b.ask("getlk 1 w 201 1") != "free", "the server has no lock of the owner")
+
+
+@needs("acquire:TEST", "deadline=500")
+def who_locks_beside_an_owner_believes_nothing(site):
+    """Its locks are granted, it is no owner: what it has read is asked for again."""
+    _, a, b = opened(site)
+    a.lock(1)
+    b.lock(1)
+    b.read(1, 0, IMAGE_BYTES)
+    a.write(1, 0, IMAGE_BYTES, "A")
+    a.ask("fsync 1")
+    try:
+        testbed.wait_until(lambda: b.read(1, 0, IMAGE_BYTES) == runs("A"), 5, "B reads fresh")
+    except testbed.TestFailure:
+        expect_read(b, "A", "the second")
+
+
+@needs("acquire:DROP", f"{WAITING},record=off")
+def pages_below_that_came_after_the_lock_go(site):
+    """While the acquire waits for the owner, another program reads the image below migfs."""
+    name, a, b = opened(site)
+    below = site.vmm(site.b)
+    below.ask(f"open 1 r {os.path.join(site.b.below, name)}")
+    a.lock(1)
+    b.lock(1, 100, 101)
+    b.begin("lock 1 r 201 1")
+    wait_locked(a, 201)
+    below.read(1, 0, IMAGE_BYTES)
+    a.write(1, 0, IMAGE_BYTES, "A")
+    a.unlock(1)
+    b.end()
+    expect_read(b, "A", "the new owner")
+
+
+@needs("READ_RECORD", "record=require,deadline=1000")
+def required_record_that_is_torn_refuses(site):
+    name, a, b = opened(site)
+    a.lock(1)
+    a.unlock(1)
+    a.close()
+    with open(record_path(site, name), "wb") as file:
+        file.write(b"?" * 8192)
+    refused = [b.error(f"lock 1 r {byte} 1") for byte in (100, 101, 201)]
+    expect(refused[-1] != 0, "acquired without the record that is required")
+
+
+@needs("acquire:INVALIDATE", WAITING)
+def pages_that_came_during_the_acquire_go(site):
+    """While the acquire waits for the owner, another program reads the image."""
+    name, a, b = opened(site)
+    reader = site.vmm(site.b, name)
+    a.lock(1)
+    b.lock(1, 100, 101)
+    b.begin("lock 1 r 201 1")
+    wait_locked(a, 201)
+    reader.read(1, 0, IMAGE_BYTES)
+    a.write(1, 0, IMAGE_BYTES, "A")
+    a.unlock(1)
+    b.end()
+    expect_read(b, "A", "the new owner")
+
+
+@needs("acquire:WRITE_RECORD")
+def who_opens_beside_an_owner_knows(site):
+    """A reader that takes no lock."""
+    name = site.file()
+    a = site.vmm(site.a, name)
+    a.lock(1)
+    reader = site.vmm(site.b, name, "r")
+    reader.read(1, 0, IMAGE_BYTES)
+    a.write(1, 0, IMAGE_BYTES, "A")
+    a.ask("fsync 1")
+    expect_read(reader, "A", "who opened beside the owner")
+
+
+# Release ---------------------------------------------------------------------------------------
+
+@needs("release:FLUSH")
+def mapped_pages_come_along(site):
+    _, a, b = opened(site)
+    a.lock(1)
+    a.ask(f"map 1 {IMAGE_BYTES}")
+    a.unlock(1, 101)
+    a.ask(f"store 1 0 {IMAGE_BYTES} A")
+    a.unlock(1, 201)
+    b.lock(1)
+    expect_read(b, "A", "the new owner")
+
+
+def waits_in_gate(site, host):
+    """A thread of the host's migfs sleeps: it holds a write."""
+    tasks = f"/proc/{site.daemon(host)}/task"
+    for task in os.listdir(tasks):
+        with open(f"{tasks}/{task}/wchan", encoding="ascii") as file:
+            if "nanosleep" in file.read():
+                return True
+    return False
+
+
+@needs("release:DRAIN", WAITING)
+def a_write_under_way_does_not_come_after(site):
+    """It has passed the gate, and the next owner writes before it reaches the server."""
+    name, a, b = opened(site)
+    writer, held = site.vmm(site.a, name), site.held_writes(site.a.name)
+    a.lock(1)
+    a.unlock(1, 101, *REST)
+    with open(held, "wb"):
+        pass
+    writer.begin("write 1 0 4096 X")
+    testbed.wait_until(lambda: waits_in_gate(site, site.a), what="the write in the gate")
+    a.begin("unlock 1 201 1")
+    waits = not a.answers_within(1)
+    if waits:
+        os.unlink(held)
+        writer.end()
+    a.end()
+    b.lock(1)
+    b.write(1, 0, IMAGE_BYTES, "B")
+    b.ask("fsync 1")
+    if not waits:
+        os.unlink(held)
+        writer.end()
+    writer.error("fsync 1")
+    with open(os.path.join(site.store, name), "rb") as file:
+        expect(file.read() == b"B" * IMAGE_BYTES, "the old owner's write came after the new one's")
+
+
+class FullServer:
+    """Not a block is left on the server's disk."""
+
+    def __init__(self, site):
+        self.path = os.path.join(site.store, "full")
+
+    def __enter__(self):
+        length = 0
+        fd = os.open(self.path, os.O_RDWR | os.O_CREAT)
+        for piece in (64 << 20, 1 << 20, 4096):
+            try:
+                while True:
+                    os.posix_fallocate(fd, length, piece)
+                    length += piece
+            except OSError as error:
+                testbed.check(error.errno == errno.ENOSPC, f"fallocate: {error}")
+        os.close(fd)
+
+    def __exit__(self, *_):
+        os.unlink(self.path)
+
+
+@needs("release:SYNC")
+def what_cannot_be_written_is_not_handed_over(site):
+    """The owner's writes find no space: its unlock says so, and it is owner still."""
+    name = site.file(length=0)
+    a, b = site.vmm(site.a, name), site.vmm(site.b, name)
+    a.lock(1)
+    a.unlock(1, 101, *REST)
+    with FullServer(site):
+        a.write(1, 0, IMAGE_BYTES, "A")
+        error = a.error("unlock 1 201 1")
+    if error == 0:
+        b.lock(1)
+        expect_read(b, "A", "the new owner")
+    else:
+        testbed.check(error == errno.ENOSPC, f"errno {error}")
+        testbed.check(b.ask("getlk 1 w 201 1") != "free", "the lock went")
+
+
+@needs("release:WRITE_RECORD", "fence=strict,deadline=1000")
+def who_follows_a_release_is_no_standby(site):
+    """A tool without locks may write an image that nobody owns, with fence=strict too."""
+    name, a, b = opened(site)
+    a.lock(1)
+    a.unlock(1)
+    a.close()
+    b.ask("close 1")
+    b.open(1, name)
+    expect(b.error("write 1 0 4096 B") == 0, "refused, as if there were an owner still")
+
+
+@needs("release:INVALIDATE")
+def a_released_source_reads_what_is_stored(site):
+    """Of a file that is open for reading alone there is nothing to flush, which would drop, too."""
+    name = site.file()
+    a, b, control = site.vmm(site.a, name, "r"), site.vmm(site.b, name), site.vmm(site.a)
+    control.ask(f"open 1 r {site.a.directory}")
+    control.ask("acquire 1")
+    a.read(1, 0, IMAGE_BYTES)
+    control.ask("release 1")
+    b.lock(1)
+    b.write(1, 0, IMAGE_BYTES + 4096, "B")
+    b.ask("fsync 1")
+    expect_read(a, "B", "who has handed over", IMAGE_BYTES + 4096)
+
+
+@needs("release:UNLOCK", "deadline=500")
+def the_other_host_becomes_owner(site):
+    _, a, b = opened(site)
+    a.lock(1)
+    a.unlock(1)
+    b.lock(1)
+    expect(b.state(1) == "owner", f"the other host is {b.state(1)}")
