@@ -151,8 +151,9 @@ def overlay_beside_another(site, image):
 CASES = [
     cells.Case("source killed after the switch", source_killed_after_switch, control=True,
                quick=False),
-    cells.Case("reopened", reopened, control=True, quick=False),
-    cells.Case("auto-read-only", automatic, control=True, quick=False),
+    cells.Case("reopened", reopened, control=True, variants=cells.opens_by_state, quick=False),
+    cells.Case("auto-read-only", automatic, control=True, variants=cells.opens_by_state,
+               quick=False),
     cells.Case("shared by two", shared_by_two, control=True, images=RAW, quick=False,
                excused=buffered_past_the_daemon),
     whole("two disks", topology.two_disks, cells.QCOW2, control=True),
