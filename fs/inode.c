@@ -256,6 +256,7 @@ static void inode_free(struct inode *inode)
         return;
     close_if_open(inode->fd);
     close_if_open(inode->direct_fd);
+    digest_ring_stop(&inode->digests);
     range_table_deinit(&inode->ranges);
     range_table_deinit(&inode->flocks);
     pthread_cond_destroy(&inode->drained);
@@ -296,6 +297,7 @@ static struct inode *inode_new(const struct inode_identity *identity, mode_t typ
     inode->type = type;
     inode->fd = -1;
     inode->direct_fd = -1;
+    inode->guard_fd = -1;
     pthread_mutex_init(&inode->mutex, NULL); /* cannot fail with default attributes */
 
     pthread_condattr_t monotonic;
@@ -583,6 +585,38 @@ int inode_stat(struct inode_table *table, struct inode *inode, int fd, bool forc
     make_ino_unique(table, attributes);
     note_setid(inode, attributes->st_mode);
     return 0;
+}
+
+static int root_mount_fd(struct inode_table *table)
+{
+    pthread_mutex_lock(&table->lock);
+    const int fd = mount_fd_of(table, table->root_dev);
+    pthread_mutex_unlock(&table->lock);
+    return fd;
+}
+
+bool inode_handles_last(struct inode_table *table)
+{
+    return root_mount_fd(table) >= 0;
+}
+
+int inode_handle_exists(struct inode_table *table, int type, const uint8_t *bytes, size_t length)
+{
+    struct inode_identity identity = {.handle_type = type, .handle_bytes = (unsigned)length};
+    const int mount_fd = root_mount_fd(table);
+    struct statx seen;
+    int fd;
+
+    if (mount_fd < 0 || length > sizeof(identity.handle))
+        return -EOPNOTSUPP;
+    memcpy(identity.handle, bytes, length);
+    fd = identity_open(mount_fd, &identity);
+    if (fd < 0)
+        return fd;
+    /* An NFS client opens what it remembers; the server is asked for its attributes alone. */
+    const int error = statx_errno(fd, AT_STATX_FORCE_SYNC, &seen);
+    close_if_open(fd);
+    return error;
 }
 
 bool inode_asks_server(struct inode *inode)
