@@ -356,8 +356,12 @@ static enum handoff_step taking_failed(struct handoff *handoff, struct owner *ow
     return undo(handoff, owner, error, wrote_record && !forgets);
 }
 
-/* Giving: with a caller to tell, the bytes stay; without one they go, and the record stays. */
-static enum handoff_step giving_failed(struct handoff *handoff, struct owner *owner, int error)
+/*
+ * Giving: with a caller to tell, the bytes stay; without one they go, and the record stays. A sync
+ * that failed after the deadline has failed all the same.
+ */
+static enum handoff_step giving_failed(struct handoff *handoff, struct owner *owner, int error,
+                                       bool has_failed)
 {
     const bool told = handoff->plan.has_caller;
     const bool expired = error == -ETIMEDOUT;
@@ -368,7 +372,7 @@ static enum handoff_step giving_failed(struct handoff *handoff, struct owner *ow
     case HANDOFF_STEP_SYNC:
         if (handoff->plan.kind == HANDOFF_UNLOCK && !expired)
             return next(handoff, owner); /* POSIX: an unlock does not fail by the file's data */
-        if (!expired)
+        if (has_failed && handoff->step != HANDOFF_STEP_DRAIN)
             owner->sync_failed = true; /* told once; the next sync would not know of it */
         if (told)
             return undo(handoff, owner, error, false);
@@ -423,8 +427,9 @@ enum handoff_step handoff_next(struct handoff *handoff, struct owner *owner,
         return next(handoff, owner);
     }
     if (error != 0)
-        return takes_locks(handoff->plan.kind) ? taking_failed(handoff, owner, error)
-                                               : giving_failed(handoff, owner, error);
+        return takes_locks(handoff->plan.kind)
+                   ? taking_failed(handoff, owner, error)
+                   : giving_failed(handoff, owner, error, outcome->error != 0);
     if (outcome->conflict)
         return test_conflicts(handoff, owner);
     if (handoff->contested && handoff->plan.conflict_is_error)

@@ -614,6 +614,25 @@ static void data_lost_at_a_failed_sync_is_never_recorded_as_released(void **stat
     assert_true(run.owner.recorded);
 }
 
+static void sync_that_fails_late_is_remembered_too(void **state)
+{
+    static const struct handoff_outcome late_and_lost = {.error = -EIO, .expired = true};
+    struct run run;
+    struct owner again;
+
+    (void)state;
+    run_begin(&run, &owns, &release_plan);
+    run_to(&run, HANDOFF_STEP_SYNC);
+    run_next(&run, &late_and_lost);
+    run_to(&run, HANDOFF_DONE);
+    assert_int_equal(run.handoff.answer, -ETIMEDOUT);
+    assert_int_equal(owner_state(&run.owner), OWNER_OWNER);
+    again = run.owner;
+    run_begin(&run, &again, &release_plan);
+    run_to(&run, HANDOFF_DONE);
+    assert_false(run_did(&run, HANDOFF_STEP_WRITE_RECORD));
+}
+
 static const struct handoff_plan forget_plan = {
     .kind = HANDOFF_FORGET,
     .writes = true,
@@ -1217,6 +1236,7 @@ int main(void)
         cmocka_unit_test(a_backup_shares_and_takes_back),
         cmocka_unit_test(data_lost_at_a_failed_sync_is_never_recorded_as_released),
         cmocka_unit_test(share_rw_of_a_raw_image_shares),
+        cmocka_unit_test(sync_that_fails_late_is_remembered_too),
         cmocka_unit_test(share_rw_shares),
         cmocka_unit_test(a_backing_file_is_owned_without_a_record),
         cmocka_unit_test(locks_of_other_programs_move_no_state),
