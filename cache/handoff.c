@@ -87,6 +87,7 @@ static const enum handoff_step orders[][MOST_STEPS] = {
     [HANDOFF_UNLOCK] =
         {
             HANDOFF_STEP_FLUSH,
+            HANDOFF_STEP_SYNC, /* of one that is owner no more */
             HANDOFF_STEP_UNLOCK,
             HANDOFF_STEP_ANSWER,
             HANDOFF_DONE,
@@ -177,6 +178,8 @@ static bool applies(const struct handoff *handoff, enum handoff_step step)
         return plan->keeps_record;
     case HANDOFF_STEP_VERIFY: /* what another host writes is not to be as anybody left it */
         return plan->keeps_record && !handoff->contested;
+    case HANDOFF_STEP_SYNC:
+        return plan->kind != HANDOFF_UNLOCK || handoff->leaves_nothing;
     case HANDOFF_STEP_WRITE_RECORD:
         return plan->keeps_record && plan->writes && !handoff->contested;
     case HANDOFF_STEP_ANSWER:
@@ -319,6 +322,9 @@ enum handoff_step handoff_begin(struct handoff *handoff, struct owner *owner,
     *handoff = (struct handoff){.plan = *plan};
     if (plan->kind == HANDOFF_RELEASE)
         handoff->plan.writes = owner->writing && !owner->sync_failed;
+    /* A close has told its own loss, and is not to take another handle's from it. */
+    handoff->leaves_nothing =
+        plan->has_caller && (owner->standing != OWNER_NEVER || owner->contested);
     owner->transition = transition_of(plan->kind);
     if (!takes_locks(plan->kind))
         forget_contest(owner);
@@ -370,8 +376,12 @@ static enum handoff_step giving_failed(struct handoff *handoff, struct owner *ow
     case HANDOFF_STEP_FLUSH:
     case HANDOFF_STEP_DRAIN:
     case HANDOFF_STEP_SYNC:
-        if (handoff->plan.kind == HANDOFF_UNLOCK && !expired)
-            return next(handoff, owner); /* POSIX: an unlock does not fail by the file's data */
+        if (handoff->plan.kind == HANDOFF_UNLOCK && !expired) {
+            /* POSIX: an unlock does not fail by the file's data; but who lost it shall know. */
+            if (handoff->step == HANDOFF_STEP_SYNC)
+                handoff->answer = error;
+            return next(handoff, owner);
+        }
         if (has_failed && handoff->step != HANDOFF_STEP_DRAIN)
             owner->sync_failed = true; /* told once; the next sync would not know of it */
         if (told)

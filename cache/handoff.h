@@ -69,6 +69,7 @@ struct handoff {
     unsigned position;      /* of it, in the order of its kind */
     bool undoing;           /* what was done is being taken back */
     int answer;             /* for ANSWER: 0 or a negative errno */
+    bool leaves_nothing;    /* what was written must reach the store, or fail, before bytes go */
     bool contested;         /* TEST found another writer: answered as POSIX says, but no owner */
     enum record_state record_state; /* for WRITE_RECORD */
     uint64_t generation;            /* for WRITE_RECORD */

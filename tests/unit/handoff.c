@@ -159,7 +159,7 @@ static void steps_come_in_the_order_of_the_design(void **state)
         [HANDOFF_RELEASE] = "FLUSH DRAIN SYNC WRITE_RECORD INVALIDATE UNLOCK ANSWER DONE",
         [HANDOFF_DOWNGRADE] = "FLUSH SYNC INVALIDATE UNLOCK ANSWER DONE",
         [HANDOFF_DEMOTE] = "FLUSH SYNC UNLOCK ANSWER DONE",
-        [HANDOFF_UNLOCK] = "FLUSH UNLOCK ANSWER DONE",
+        [HANDOFF_UNLOCK] = "FLUSH SYNC UNLOCK ANSWER DONE",
         [HANDOFF_QUIET_UNLOCK] = "UNLOCK ANSWER DONE",
     };
 
@@ -564,6 +564,25 @@ static void ordinary_unlock_does_not_fail_by_a_failed_flush(void **state)
     run_out(&run);
     assert_steps(&run, "FLUSH UNLOCK ANSWER DONE");
     assert_int_equal(run.handoff.answer, 0);
+}
+
+static void who_is_owner_no_more_leaves_nothing_behind_at_an_unlock(void **state)
+{
+    static const struct owner contested = {.contested = true};
+    static const struct owner *const starts[] = {&lost, &handed_over, &contested};
+    const struct handoff_plan plan = plan_of(HANDOFF_UNLOCK);
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(starts); i++) {
+        struct run run;
+
+        run_begin(&run, starts[i], &plan);
+        run_to(&run, HANDOFF_STEP_SYNC);
+        run_next(&run, &failed);
+        run_out(&run);
+        assert_steps(&run, "FLUSH SYNC UNLOCK ANSWER DONE");
+        assert_int_equal(run.handoff.answer, -EIO); /* the next sync would not know of it */
+    }
 }
 
 static void demotion_that_fails_to_sync_keeps_the_byte(void **state)
@@ -1227,6 +1246,7 @@ int main(void)
         cmocka_unit_test(release_that_expires_after_its_record_owns_again),
         cmocka_unit_test(acquire_that_expires_after_its_record_takes_it_back),
         cmocka_unit_test(ordinary_unlock_does_not_fail_by_a_failed_flush),
+        cmocka_unit_test(who_is_owner_no_more_leaves_nothing_behind_at_an_unlock),
         cmocka_unit_test(demotion_that_fails_to_sync_keeps_the_byte),
         cmocka_unit_test(what_happens_after_the_answer_is_not_undone_by_the_end),
         cmocka_unit_test(every_sequence_ends_with_one_answer_and_what_was_told),
