@@ -15,8 +15,8 @@ static const enum handoff_step orders[][MOST_STEPS] = {
             HANDOFF_STEP_TEST,         /* 2 */
             HANDOFF_STEP_DROP,         /* 3 */
             HANDOFF_STEP_READ_RECORD,  /* 4 */
+            HANDOFF_STEP_VERIFY,       /* 6, before 5: what is read until it ends may be stale */
             HANDOFF_STEP_INVALIDATE,   /* 5 */
-            HANDOFF_STEP_VERIFY,       /* 6 */
             HANDOFF_STEP_WRITE_RECORD, /* 7 */
             HANDOFF_STEP_ANSWER,
             HANDOFF_DONE,

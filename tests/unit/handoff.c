@@ -151,7 +151,7 @@ static struct handoff_plan plan_of(enum handoff_kind kind)
 static void steps_come_in_the_order_of_the_design(void **state)
 {
     static const char *const expected[] = {
-        [HANDOFF_ACQUIRE] = "LOCK TEST DROP READ_RECORD INVALIDATE VERIFY WRITE_RECORD ANSWER DONE",
+        [HANDOFF_ACQUIRE] = "LOCK TEST DROP READ_RECORD VERIFY INVALIDATE WRITE_RECORD ANSWER DONE",
         [HANDOFF_SHARE] = "LOCK DROP READ_RECORD INVALIDATE ANSWER DONE",
         [HANDOFF_LOCK] = "LOCK INVALIDATE ANSWER DONE",
         [HANDOFF_QUIET_LOCK] = "LOCK ANSWER DONE",
@@ -184,7 +184,7 @@ static void a_reader_is_owner_without_a_record(void **state)
     plan.writes = false;
     run_begin(&run, &plain, &plan);
     run_out(&run);
-    assert_steps(&run, "LOCK TEST DROP READ_RECORD INVALIDATE VERIFY ANSWER DONE");
+    assert_steps(&run, "LOCK TEST DROP READ_RECORD VERIFY INVALIDATE ANSWER DONE");
     assert_int_equal(owner_state(&run.owner), OWNER_OWNER);
     assert_false(run.owner.recorded);
 
@@ -209,7 +209,7 @@ static void without_record_or_test_those_steps_alone_are_left_out(void **state)
     plan.tests = false;
     run_begin(&run, &plain, &plan);
     run_out(&run);
-    assert_steps(&run, "LOCK DROP READ_RECORD INVALIDATE VERIFY WRITE_RECORD ANSWER DONE");
+    assert_steps(&run, "LOCK DROP READ_RECORD VERIFY INVALIDATE WRITE_RECORD ANSWER DONE");
 }
 
 static void an_acquire_owns_and_raises_the_generation(void **state)
@@ -444,7 +444,7 @@ static void what_is_known_to_be_stale_is_not_acquired(void **state)
         run_to(&run, HANDOFF_STEP_VERIFY);
         run_next(&run, &failed);
         run_out(&run);
-        assert_steps(&run, "LOCK TEST DROP READ_RECORD INVALIDATE VERIFY UNLOCK ANSWER DONE");
+        assert_steps(&run, "LOCK TEST DROP READ_RECORD VERIFY UNLOCK ANSWER DONE");
         assert_int_equal(run.handoff.answer, -EIO);
         assert_int_equal(run.owner.standing, starts[i]->standing);
         assert_false(owner_may_cache(&run.owner));
