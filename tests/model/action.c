@@ -449,17 +449,22 @@ static void must(struct run *run, enum kind kind)
         abort(); /* the start of a scenario is no matter of chance */
 }
 
+static void must_wholly(struct run *run, enum kind kind)
+{
+    must(run, kind);
+    while (run->world.hosts[0].transition.change != CHANGE_NONE)
+        must(run, STEP);
+}
+
 static void own_at_start(struct run *run)
 {
     must(run, OPEN);
     if (run->scenario->vmms[0] == VMM_IOCTL) {
-        must(run, ACQUIRE);
+        must_wholly(run, ACQUIRE);
     } else {
-        must(run, LOCK_FIRST);
-        must(run, LOCK_LAST);
+        must_wholly(run, LOCK_FIRST);
+        must_wholly(run, LOCK_LAST);
     }
-    while (run->world.hosts[0].transition.change != CHANGE_NONE)
-        must(run, STEP);
 }
 
 void action_begin(struct run *run)
