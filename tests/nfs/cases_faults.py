@@ -222,7 +222,7 @@ CASES = [
                variants=lambda variant: variant.mount == "strict",
                excused=lambda stack, image, variant:
                KERNEL_READS if stack == "migfs-passthrough" else None),
-    cells.Case("stack at the source alone", functools.partial(one_host_without, "source"),
+    cells.Case("stack at the source alone", quick=False, run=functools.partial(one_host_without, "source"),
                stacks=LAYERS, deadline_s=180),
     cells.Case("stack at the destination alone", functools.partial(one_host_without, "destination"),
                stacks=LAYERS, deadline_s=180),
@@ -234,6 +234,6 @@ CASES = [
     cells.Case("refused at hand-over", functools.partial(handover_fails, read_only), images=ONCE,
                stacks=LAYERS, variants=root_is_root, private=True, deadline_s=150,
                excused=untested),
-    cells.Case("no room at migration", no_room_at_migration, images=BUFFERED, stacks=LAYERS,
+    cells.Case("no room at migration", quick=False, run=no_room_at_migration, images=BUFFERED, stacks=LAYERS,
                variants=root_is_root, private=True, deadline_s=240),
 ]

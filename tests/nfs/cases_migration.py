@@ -51,8 +51,11 @@ CASES = [
         control=True, images=QCOW2),
 ]
 
+# The others run at each change over a store that stands in for NFS (tests/qemu).
+QUICK_FAILURES = (failed.cancel_at_switch, failed.kill_after_switch, failed.load_fails)
+
 for fail in failed.FAILURES:
     CASES.append(cells.Case(
         fail.__name__.replace("_", " "),
         lambda site, image, fail=fail: failed.source_goes_on(fail, image.disk(), site),
-        control=True))
+        control=True, quick=fail in QUICK_FAILURES))

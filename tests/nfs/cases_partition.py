@@ -233,7 +233,7 @@ def unfenced_passthrough(stack, _image, _variant):
 LATE = ("bare", "bindfs", "migfs", "migfs-passthrough")
 
 CASES = [
-    cells.Case("short partition", short_partition, images=ONCE, variants=leased, stacks=LATE,
+    cells.Case("short partition", quick=False, run=short_partition, images=ONCE, variants=leased, stacks=LATE,
                private=True, deadline_s=150),
     cells.Case("long partition", functools.partial(long_partition, 1), images=ONCE,
                variants=leased, stacks=LATE, private=True, deadline_s=240,
@@ -243,8 +243,8 @@ CASES = [
                excused=unfenced_passthrough),
     cells.Case("looked at while cut off", looked_at_while_cut_off, images=ONCE, variants=leased,
                stacks=LATE, private=True, deadline_s=240),
-    cells.Case("server restart under owner", in_grace(restart_under_owner), variants=leased, stacks=LATE,
+    cells.Case("server restart under owner", quick=False, run=in_grace(restart_under_owner), variants=leased, stacks=LATE,
                images=(cells.RAW, cells.QCOW2), private=True, deadline_s=240),
-    cells.Case("server restart in hand-over", in_grace(restart_in_handover), variants=leased, stacks=LATE,
+    cells.Case("server restart in hand-over", quick=False, run=in_grace(restart_in_handover), variants=leased, stacks=LATE,
                images=(cells.RAW, cells.QCOW2), private=True, deadline_s=300),
 ]

@@ -6,7 +6,7 @@ import cell as cells
 
 FIELDS = tuple([("image", name) for name in ("format", "cache", "aio")]
                + [("variant", name) for name in ("version", "squash", "delegations", "mount")])
-QUICK_PEERS = 5  # cases that the quick choice also runs over each other stack
+QUICK_PEERS = 2  # cases that the quick choice also runs over each other stack
 
 
 def pairs(image, variant):
