@@ -114,6 +114,10 @@ static unsigned run_mutants(const struct options *options)
     unsigned failed = 0;
 
     for (unsigned i = 0; i < mutant_count; i++) {
+        if (mutants[i].is_deep && !options->is_full && !options->mutant) {
+            printf("%-24s with --full only\n", mutants[i].name);
+            continue;
+        }
         if (is_wanted(options->mutant, mutants[i].name) &&
             is_wanted(options->scenario, mutants[i].scenario))
             failed += !mutant_is_caught(options, &mutants[i]);

@@ -35,6 +35,7 @@ enum mutation {
     MUTATION_UNCHECKED_RELOCK, /* a quiet lock does not look whether the others are there still */
     MUTATION_SWALLOWED_ERROR,  /* what a close's SYNC is told, the other handles are not */
     MUTATION_KEEPS_WRITTEN,    /* what was written beside others stays in the kernel's pages */
+    MUTATION_UNMARKED_CONTEST, /* what a contest released, the next close of any handle ends */
     MUTATION_RECORD_UNFENCED,  /* one whose locks are lost still writes the record */
     MUTATION_DISORDERLY,       /* a VMM writes while it unlocks, or after */
     MUTATION_QEMU_TESTS_LATER, /* the other host goes between migfs's test and QEMU's own */
@@ -48,6 +49,7 @@ struct mutant {
     enum handoff_kind kind; /* MUTATION_SKIP_STEP */
     enum handoff_step step;
     bool is_gap;         /* not taken out: the code has it not */
+    bool is_deep;        /* caught, but far away: with --full only */
     const char *why_not; /* not NULL: nothing here catches it, and why */
 };
 
