@@ -11,7 +11,7 @@ zpty -w shell "
 PS1= PS2= RPS1=
 stty -echo 2>/dev/null
 fpath=(${(q)1} \$fpath)
-autoload -Uz compinit && compinit -u -d /dev/null
+autoload -Uz compinit && compinit -u -D
 zstyle ':completion:*' list-colors ''
 unsetopt list_beep beep auto_menu
 compadd () {
