@@ -579,6 +579,8 @@ int inode_stat(struct inode_table *table, struct inode *inode, int fd, bool forc
     struct statx seen;
     const int error = statx_errno(fd, forced ? AT_STATX_FORCE_SYNC : 0, &seen);
 
+    if (error == -ESTALE)
+        atomic_store(&inode->is_stale, true);
     if (error != 0)
         return error;
     attributes_from(&seen, attributes);

@@ -16,6 +16,7 @@
 #include "identity.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/stat.h>
@@ -41,6 +42,8 @@ struct inode {
     uint64_t node_id;
     struct inode_identity identity;
     mode_t type; /* S_IFMT bits */
+
+    atomic_bool is_stale; /* so the store said: a name that leads here is not to be believed */
 
     /* inode_table.lock */
     uint64_t lookups;    /* what the kernel holds, ended by forget */

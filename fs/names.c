@@ -62,8 +62,8 @@ struct fuse_entry_param names_entry(struct context *context, struct inode *inode
     };
 }
 
-int names_look_up(struct context *context, int parent_fd, const char *name, bool crosses,
-                  struct inode **inode, struct stat *attributes)
+static int look_up(struct context *context, int parent_fd, const char *name, bool crosses,
+                   struct inode **inode, struct stat *attributes)
 {
     const int error = inode_lookup(context->inodes, parent_fd, name, crosses, inode, attributes);
 
@@ -80,6 +80,32 @@ int names_look_up(struct context *context, int parent_fd, const char *name, bool
     if (again != 0)
         let_go(context, *inode);
     return again;
+}
+
+/*
+ * A store's client may believe a name that another host has given to another file. A question that
+ * ends with ESTALE it asks again, past what it believes (linux/fs/stat.c, vfs_statx), and knows
+ * better from then on; an O_PATH open asks nothing.
+ */
+static void ask_for_name(int parent_fd, const char *name)
+{
+    struct statx seen;
+
+    (void)statx(parent_fd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_FORCE_SYNC,
+                STATX_BASIC_STATS, &seen); /* the look-up after it tells what it tells */
+}
+
+int names_look_up(struct context *context, int parent_fd, const char *name, bool crosses,
+                  struct inode **inode, struct stat *attributes)
+{
+    const int error = look_up(context, parent_fd, name, crosses, inode, attributes);
+
+    if (error != -ESTALE && (error != 0 || !atomic_load(&(*inode)->is_stale)))
+        return error;
+    if (error == 0)
+        let_go(context, *inode);
+    ask_for_name(parent_fd, name);
+    return look_up(context, parent_fd, name, crosses, inode, attributes);
 }
 
 /* Replies with the entry, or the error; the kernel's lookup is taken back if it never hears. */

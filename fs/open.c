@@ -208,6 +208,8 @@ static int open_file(fuse_req_t req, struct inode *inode, struct fuse_file_info 
     if (is_delayed(context_of(req), inode, fi->flags))
         return open_delayed(req, inode, fi, handle);
     fd = open_gated(req, inode, fi->flags);
+    if (fd == -ESTALE)
+        atomic_store(&inode->is_stale, true); /* the kernel looks the name up again */
     if (fd < 0)
         return fd;
     error = refresh_reopened(context_of(req), inode, fd);
