@@ -77,7 +77,7 @@ __attribute__((format(printf, 2, 0))) static void log_line(int priority, const c
     for (char *c = text; *c; c++)
         if ((unsigned char)*c < ' ' || *c == 127)
             *c = '?';
-    if (log_to_syslog)
+    if (atomic_load(&log_to_syslog))
         syslog(priority, "%s", text);
     else
         stderr_line(line, strlen(line));
