@@ -81,7 +81,8 @@ def there_and_back(locks, site, _image):
         here.ask("unmap 1")
         locks.release(here, site, name)
         locks.acquire(there, site, name)
-        expect(there.read(1, 0, length) == runs(byte, length), f"stale: not {length} of {byte}")
+        seen = there.read(1, 0, length)
+        expect(seen == runs(byte, length), f"stale: {seen}, not {length} of {byte}")
         expect(there.ask("size 1") == str(length), "stale: the length")
         if site.stack == "migfs" and locks.giving != CLOSE:
             expect(here.error("write 1 0 4096 X") == errno.EIO, "who has handed over writes")
