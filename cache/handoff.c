@@ -421,6 +421,16 @@ static void note_success(struct handoff *handoff, struct owner *owner)
     owner->recorded = handoff->record_state == RECORD_OWNED;
 }
 
+/* Who goes on storing into a mapping while it hands the file over is not waited for for ever. */
+#define MOST_SYNCS_AGAIN 32
+
+/* From UNLOCK on pages are refused: nothing is to be on its way by then. */
+static bool must_sync_again(const struct handoff *handoff, const struct handoff_outcome *outcome)
+{
+    return outcome->pages_came && !takes_locks(handoff->plan.kind) &&
+           handoff->syncs_again < MOST_SYNCS_AGAIN;
+}
+
 enum handoff_step handoff_next(struct handoff *handoff, struct owner *owner,
                                const struct handoff_outcome *outcome)
 {
@@ -440,6 +450,11 @@ enum handoff_step handoff_next(struct handoff *handoff, struct owner *owner,
         return takes_locks(handoff->plan.kind)
                    ? taking_failed(handoff, owner, error)
                    : giving_failed(handoff, owner, error, outcome->error != 0);
+    if (must_sync_again(handoff, outcome)) {
+        handoff->syncs_again++;
+        return jump(handoff, owner,
+                    handoff->plan.kind == HANDOFF_RELEASE ? HANDOFF_STEP_DRAIN : HANDOFF_STEP_SYNC);
+    }
     if (outcome->conflict)
         return test_conflicts(handoff, owner);
     if (handoff->contested && handoff->plan.conflict_is_error)

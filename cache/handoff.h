@@ -46,9 +46,10 @@ enum handoff_step {
 
 /* How the step that handoff_next gave last went. All zeroes: well. */
 struct handoff_outcome {
-    int error;     /* 0 or a negative errno */
-    bool conflict; /* TEST: another host writes, and did so until the deadline where one waits */
-    bool expired;  /* the deadline has passed, and the caller was told -ETIMEDOUT */
+    int error;       /* 0 or a negative errno */
+    bool pages_came; /* SYNC and after it: pages of mappings have come that it has not */
+    bool conflict;   /* TEST: another host writes, and did so until the deadline where one waits */
+    bool expired;    /* the deadline has passed, and the caller was told -ETIMEDOUT */
 };
 
 /* What is wanted, fixed for the whole transition. */
@@ -70,6 +71,7 @@ struct handoff {
     bool undoing;           /* what was done is being taken back */
     int answer;             /* for ANSWER: 0 or a negative errno */
     bool leaves_nothing;    /* what was written must reach the store, or fail, before bytes go */
+    unsigned syncs_again;   /* how often pages came too late for it */
     bool contested;         /* TEST found another writer: answered as POSIX says, but no owner */
     enum record_state record_state; /* for WRITE_RECORD */
     uint64_t generation;            /* for WRITE_RECORD */

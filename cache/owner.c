@@ -36,11 +36,12 @@ bool owner_asks_server(const struct owner *owner)
     return state != OWNER_PLAIN && state != OWNER_OWNER;
 }
 
-int owner_write_permitted(const struct owner *owner, enum fence fence, bool holds_write_byte)
+int owner_write_permitted(const struct owner *owner, enum fence fence, bool holds_write_byte,
+                          bool is_page)
 {
     if (fence == FENCE_OFF)
         return 0;
-    if (owner->gate_closed)
+    if (owner->gate_closed && !is_page)
         return -EIO;
 
     switch (owner_state(owner)) {

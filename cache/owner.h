@@ -79,9 +79,12 @@ bool owner_asks_server(const struct owner *owner);
 
 /*
  * All rules of who may write, in one place. `holds_write_byte`: the lock owner that writes, or
- * anybody through the same handle, holds a byte that its profile counts as writing. 0 or -EIO.
+ * anybody through the same handle, holds a byte that its profile counts as writing. `is_page`: the
+ * kernel writes a page of a mapping back, which may have been dirty for long: it passes the gate
+ * until the bytes go. 0 or -EIO.
  */
-int owner_write_permitted(const struct owner *owner, enum fence fence, bool holds_write_byte);
+int owner_write_permitted(const struct owner *owner, enum fence fence, bool holds_write_byte,
+                          bool is_page);
 
 /*
  * The last handle is gone: what was released or shared is so no longer, and the record alone

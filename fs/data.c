@@ -257,7 +257,8 @@ static ssize_t write_bytes(fuse_req_t req, struct handle *handle, const char *by
     const struct gate_range range =
         appends(handle, is_writeback) ? GATE_WHOLE_FILE : gate_range(offset, size);
     struct gate_pass pass;
-    const int error = gate_enter(context, handle->inode, handle, range, &pass);
+    const int error = is_writeback ? gate_enter_page(context, handle, range, &pass)
+                                   : gate_enter(context, handle->inode, handle, range, &pass);
     ssize_t count = error;
 
     if (error == 0) {

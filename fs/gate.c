@@ -14,27 +14,41 @@ struct gate_range gate_range(off_t offset, size_t length)
     };
 }
 
-int gate_enter(struct context *context, struct inode *inode, const struct handle *handle,
-               struct gate_range range, struct gate_pass *pass)
+static int enter(struct context *context, struct inode *inode, const struct handle *handle,
+                 bool is_page, struct gate_range range, struct gate_pass *pass)
 {
     const bool strict = context->options.fence == FENCE_STRICT;
     const bool holds = strict && handle && lock_handle_writes(context, inode, handle);
     int error;
 
     pthread_mutex_lock(&inode->mutex);
-    error = owner_write_permitted(&inode->owner, context->options.fence, holds);
+    error = owner_write_permitted(&inode->owner, context->options.fence, holds, is_page);
     if (error == 0) {
         pass->inode = inode;
         pass->fd = guard_descriptor(inode, handle, &pass->by_guard);
         pass->is_direct = pass->by_guard && inode->guard_is_direct;
         pass->phase = inode->write_phase;
         inode->writes_in[pass->phase]++;
+        pass->is_page = is_page;
+        inode->pages_under_way += is_page;
         pass->wants_digest = digest_ring_keeps(&inode->digests);
         trace_change_begin(&inode->watch);
         digest_change_begin(&inode->digests, &pass->change, range.start, range.end);
     }
     pthread_mutex_unlock(&inode->mutex);
     return error;
+}
+
+int gate_enter(struct context *context, struct inode *inode, const struct handle *handle,
+               struct gate_range range, struct gate_pass *pass)
+{
+    return enter(context, inode, handle, false, range, pass);
+}
+
+int gate_enter_page(struct context *context, const struct handle *handle, struct gate_range range,
+                    struct gate_pass *pass)
+{
+    return enter(context, handle->inode, handle, true, range, pass);
 }
 
 /* Of two that overlap one may have cut what the other one wrote. */
@@ -51,7 +65,10 @@ void gate_leave(struct gate_pass *pass, const struct gate_outcome *outcome)
     digest_change_end(&inode->digests, &pass->change, outcome->written);
     trace_change_end(&inode->watch, effect_of(pass, outcome), outcome->length_bytes);
     inode->bytes_written += outcome->bytes;
-    if (--inode->writes_in[pass->phase] == 0)
+    inode->pages_under_way -= pass->is_page;
+    inode->pages_written_back += pass->is_page;
+    const bool last_page = pass->is_page && inode->pages_under_way == 0;
+    if (--inode->writes_in[pass->phase] == 0 || last_page)
         pthread_cond_broadcast(&inode->drained);
     pthread_mutex_unlock(&inode->mutex);
 }

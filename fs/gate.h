@@ -14,6 +14,7 @@ struct gate_pass {
     struct inode *inode;
     struct digest_change change;
     int fd;            /* by which the change goes; -1: by a path */
+    bool is_page;      /* of a mapping, that the kernel writes back */
     bool by_guard;     /* that is not the handle's own */
     bool is_direct;    /* so is the guard */
     unsigned phase;    /* of guard.h */
@@ -31,10 +32,12 @@ struct gate_range gate_range(off_t offset, size_t length);
 
 /*
  * With `handle` NULL (a change by path) nobody holds a write byte. 0, and gate_leave must follow
- * soon; or -EIO.
+ * soon; or -EIO. gate_enter_page is for what the kernel writes back of a mapping.
  */
 int gate_enter(struct context *context, struct inode *inode, const struct handle *handle,
                struct gate_range range, struct gate_pass *pass);
+int gate_enter_page(struct context *context, const struct handle *handle, struct gate_range range,
+                    struct gate_pass *pass);
 
 /* What became of it. */
 struct gate_outcome {

@@ -57,7 +57,7 @@ struct inode {
 
     /* `mutex` from here on. Never held across a call below, a reply or a notification. */
     pthread_mutex_t mutex;
-    pthread_cond_t drained; /* one of writes_in came to 0 */
+    pthread_cond_t drained; /* one of writes_in, or pages_under_way, came to 0 */
     struct owner owner;
     enum claim claim;
     bool recognised;           /* profile_claim's memory */
@@ -74,9 +74,11 @@ struct inode {
     bool is_kept_fenced;      /* a reference of its own keeps it: the fence outlives the kernel's */
     unsigned write_phase;     /* of the writes that begin now */
     unsigned writes_in[2];    /* under way, by the phase that they began in */
-    struct trace_watch watch; /* while owner: for changes that others make */
-    struct digest_ring digests; /* of what was written here, and what its last owner left */
-    int writeback_error;        /* of a page that the kernel wrote back: 0 or a negative errno */
+    unsigned pages_under_way; /* of these writes: pages of mappings, by the kernel */
+    uint64_t pages_written_back; /* such writes that ended, ever */
+    struct trace_watch watch;    /* while owner: for changes that others make */
+    struct digest_ring digests;  /* of what was written here, and what its last owner left */
+    int writeback_error;         /* of a page that the kernel wrote back: 0 or a negative errno */
     unsigned open_handles;
     unsigned writable_handles;
     uint64_t opens;         /* ever */

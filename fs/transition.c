@@ -4,13 +4,13 @@
 #include "backing.h"
 #include "description.h"
 #include "events.h"
-#include "fault.h"
 #include "guard.h"
 #include "history_file.h"
 #include "lock_wait.h"
 #include "log.h"
 #include "notify.h"
 #include "record_file.h"
+#include "step.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -22,375 +22,12 @@
 #define TEST_AGAIN_MS 10
 /* A test waits for this part of the deadline; the rest is for the steps after it. */
 #define TEST_PART 0.8
-/* What is stale is read again after this, and until this part of the deadline. */
+/* What is stale is read again after this. */
 #define VERIFY_AGAIN_MS 20
-#define VERIFY_PART 0.85
-/* Where pages stay below, somebody may just have had them in use. */
-#define DROP_TRIES 3
-/* A drain without a deadline gives up after this. */
-#define DRAIN_MOST_MS 60000
 
 static struct transition *transition_of(struct job *job)
 {
     return (struct transition *)job;
-}
-
-/* ---- steps ---- */
-
-static bool suits_better(const struct handle *handle, const struct handle *other)
-{
-    if (handle->is_delayed != other->is_delayed)
-        return !handle->is_delayed;
-    return handle_writes(handle) && !handle_writes(other);
-}
-
-/*
- * Any open handle, one that writes if there is one. Good until the job ends: handles are closed by
- * jobs of their inode alone.
- */
-static struct handle *any_handle(struct inode *inode)
-{
-    struct handle *found = NULL;
-
-    pthread_mutex_lock(&inode->mutex);
-    for (struct handle *handle = inode->handles; handle; handle = handle->next) {
-        if (!found || suits_better(handle, found))
-            found = handle;
-    }
-    pthread_mutex_unlock(&inode->mutex);
-    return found;
-}
-
-static void set_claim(struct inode *inode, const struct lock_claims *claims, bool after)
-{
-    pthread_mutex_lock(&inode->mutex);
-    inode->claim = after ? claims->after : claims->before;
-    if (after)
-        inode->recognised = claims->recognised;
-    pthread_mutex_unlock(&inode->mutex);
-}
-
-static int step_lock(struct context *context, struct transition *transition)
-{
-    struct inode *inode = transition->job.inode;
-    const int error = lock_take(context, inode, &transition->change);
-
-    if (error == 0) {
-        set_claim(inode, &transition->claims, true);
-        guard_choose(context, inode, NULL);
-    }
-    return error;
-}
-
-/* A read lock taken in the place of a write lock gives bytes back, too. */
-static int give(struct context *context, struct inode *inode, struct lock_change *change)
-{
-    return change->action == LOCK_TAKE ? lock_take(context, inode, change)
-                                       : lock_give(context, inode, change);
-}
-
-/* What is given back when a lock is taken back. */
-static struct lock_change taken_back(const struct lock_change *change)
-{
-    return (struct lock_change){
-        .action = change->action == LOCK_TAKE_DAEMON ? LOCK_GIVE_DAEMON : LOCK_GIVE,
-        .is_flock = change->is_flock,
-        .range = change->range,
-        .handle = change->handle,
-    };
-}
-
-static int step_unlock(struct context *context, struct transition *transition)
-{
-    struct inode *inode = transition->job.inode;
-    const bool undoing = transition->handoff.undoing || transition->forgets;
-    const struct lock_change given = undoing ? taken_back(&transition->change) : transition->change;
-    int error;
-
-    guard_choose(context, inode, &given);
-    error = undoing ? lock_undo(context, inode, &transition->change)
-                    : give(context, inode, &transition->change);
-    guard_choose(context, inode, NULL);
-    if (error == 0)
-        set_claim(inode, &transition->claims, !undoing);
-    return error;
-}
-
-/*
- * Another host that writes holds 101. One that holds 201 alone is on its way out, or reads and
- * minds writers: both stand in the way of a writer, neither in that of a reader.
- */
-static int step_test(const struct transition *transition, bool *conflict)
-{
-    struct inode *inode = transition->job.inode;
-    int error = lock_test(inode, QEMU_BYTE_USES_WRITE, conflict);
-
-    if (error == 0 && !*conflict && transition->handoff.plan.writes)
-        error = lock_test(inode, QEMU_BYTE_UNSHARED_WRITE, conflict);
-    return error;
-}
-
-static int step_drop(struct transition *transition)
-{
-    struct inode *inode = transition->job.inode;
-    struct handle *handle = any_handle(inode);
-    struct backing_drop drop = {.stayed = true};
-    int error = handle ? 0 : -EBADF;
-
-    for (int i = 0; error == 0 && drop.stayed && i < DROP_TRIES; i++) {
-        error = backing_drop(handle, &drop);
-        if (i == 0)
-            transition->pages_dropped = drop.pages_cached;
-    }
-    if (error != 0)
-        return error;
-
-    pthread_mutex_lock(&inode->mutex);
-    inode->distrusts_below = drop.stayed;
-    pthread_mutex_unlock(&inode->mutex);
-    transition->pages_stayed = drop.stayed;
-    return 0;
-}
-
-/* A write-back that failed is known here only: the notification does not say (fact 11). */
-static int take_writeback_error(struct inode *inode)
-{
-    pthread_mutex_lock(&inode->mutex);
-    const int error = inode->writeback_error;
-    inode->writeback_error = 0;
-    pthread_mutex_unlock(&inode->mutex);
-    return error;
-}
-
-/* Dirty pages come from writable mappings alone, and those keep a handle open. */
-static int step_flush(struct context *context, struct transition *transition)
-{
-    struct inode *inode = transition->job.inode;
-    int error;
-
-    pthread_mutex_lock(&inode->mutex);
-    const bool may_be_dirty = inode->writable_handles > 0;
-    transition->bytes_before = inode->bytes_written;
-    pthread_mutex_unlock(&inode->mutex);
-    if (!may_be_dirty)
-        return 0;
-    error = notify_inode(context, inode);
-    return error != 0 ? error : take_writeback_error(inode);
-}
-
-/* Whom it waits for never waits: writes under way end as fast as the store lets them. */
-static int step_drain(struct context *context, struct transition *transition)
-{
-    struct inode *inode = transition->job.inode;
-    const int64_t give_up = pool_now_ns() + DRAIN_MOST_MS * INT64_C(1000000);
-    int error = 0;
-
-    pthread_mutex_lock(&inode->mutex);
-    while (inode->writes_in[0] + inode->writes_in[1] > 0 && error == 0) {
-        const int64_t until_ns = pool_now_ns() + 20 * INT64_C(1000000);
-        const struct timespec until = {.tv_sec = until_ns / 1000000000,
-                                       .tv_nsec = until_ns % 1000000000};
-
-        pthread_cond_timedwait(&inode->drained, &inode->mutex, &until);
-        if (until_ns > give_up || pool_expired(context->pool, &transition->job))
-            error = -ETIMEDOUT;
-    }
-    pthread_mutex_unlock(&inode->mutex);
-    return error;
-}
-
-/* A description remembers write-back errors of its own: all that may have written are asked. */
-static int step_sync(struct transition *transition)
-{
-    struct inode *inode = transition->job.inode;
-    struct handle *handle;
-    int error = 0;
-
-    pthread_mutex_lock(&inode->mutex);
-    const uint64_t written = inode->digests.serial;
-    handle = inode->handles;
-    while (handle && error == 0) {
-        pthread_mutex_unlock(&inode->mutex);
-        if (handle_writes(handle) && !handle->is_delayed && fdatasync(handle->fd) != 0)
-            error = -errno;
-        pthread_mutex_lock(&inode->mutex);
-        handle = handle->next;
-    }
-    transition->bytes_flushed = inode->bytes_written - transition->bytes_before;
-    if (error == 0)
-        digest_ring_synced(&inode->digests, written);
-    else
-        digest_ring_clear(&inode->digests);
-    pthread_mutex_unlock(&inode->mutex);
-    return error;
-}
-
-/*
- * What is written from here on is digested; what the last owner wrote is known until it is changed.
- * Short of memory there are no digests, and the next owner has nothing to compare.
- */
-static void keep_digests(struct inode *inode, const struct record_seen *seen)
-{
-    const bool has = seen && seen->is_valid && seen->record.state == RECORD_RELEASED;
-
-    pthread_mutex_lock(&inode->mutex);
-    (void)digest_ring_start(&inode->digests, has ? seen->record.digests : NULL,
-                            has ? seen->record.digest_count : 0);
-    pthread_mutex_unlock(&inode->mutex);
-}
-
-static void forget_digests(struct inode *inode)
-{
-    pthread_mutex_lock(&inode->mutex);
-    digest_ring_stop(&inode->digests);
-    pthread_mutex_unlock(&inode->mutex);
-}
-
-static int step_read_record(struct context *context, struct transition *transition)
-{
-    const bool acquires = transition->handoff.plan.kind == HANDOFF_ACQUIRE;
-    struct inode *inode = transition->job.inode;
-    struct record_seen *seen;
-    int error;
-
-    if (!acquires && !transition->forgets)
-        return record_file_read(context, inode, NULL);
-    seen = calloc(1, sizeof(*seen)); /* NULL: nothing is verified */
-    error = record_file_read(context, inode, seen);
-    if (acquires)
-        keep_digests(inode, seen);
-    else
-        forget_digests(inode);
-    verify_deinit(&transition->verify);
-    transition->verify.seen = seen;
-    return error;
-}
-
-/* Of the deadline: the rest is for the record. */
-static int64_t verify_until(const struct context *context, const struct transition *transition)
-{
-    const unsigned ms =
-        transition->deadline_ms > 0 ? transition->deadline_ms : context->options.deadline_ms;
-
-    return transition->started_ns + (int64_t)(ms * 1e6 * VERIFY_PART);
-}
-
-/* -EAGAIN: not yet; what was cached below is dropped once more. */
-static int step_verify(struct context *context, struct transition *transition)
-{
-    struct handle *handle = any_handle(transition->job.inode);
-    int error = handle ? verify_file(context, handle, &transition->verify,
-                                     verify_until(context, transition))
-                       : -EBADF;
-
-    if (error == -EAGAIN) {
-        const int dropped = step_drop(transition);
-
-        error = dropped != 0 ? dropped : error;
-    }
-    return error;
-}
-
-/*
- * An owner watches its file from the look on that its record tells of, and looks a last time when
- * it hands it over. In passthrough what is written is not seen: there nothing can be told of
- * others, and no digest be relied on.
- */
-static int look(struct context *context, struct inode *inode, enum record_state state,
-                struct trace *trace)
-{
-    int error;
-
-    pthread_mutex_lock(&inode->mutex);
-    if (state == RECORD_OWNED && !context->passthrough)
-        trace_watch_on(&inode->watch);
-    if (context->passthrough)
-        digest_ring_stop(&inode->digests);
-    pthread_mutex_unlock(&inode->mutex);
-    error = verify_look(context, inode, trace);
-    pthread_mutex_lock(&inode->mutex);
-    if (state == RECORD_RELEASED)
-        trace_watch_off(&inode->watch);
-    pthread_mutex_unlock(&inode->mutex);
-    return error;
-}
-
-/* A record that is worth nothing holds nobody up, and one that is not there is not missed. */
-static bool has_nothing_to_forget(const struct transition *transition)
-{
-    const struct record_seen *seen = transition->verify.seen;
-
-    return transition->forgets && seen && !seen->is_valid;
-}
-
-static int step_write_record(struct context *context, struct transition *transition)
-{
-    struct inode *inode = transition->job.inode;
-    struct record_news news = {
-        .state = transition->handoff.record_state,
-        .generation = transition->handoff.generation,
-        .flushed_bytes = transition->bytes_flushed,
-    };
-    int error;
-
-    if (!record_file_is_kept(context, inode) || has_nothing_to_forget(transition))
-        return 0;
-    error = look(context, inode, news.state, &news.trace);
-    if (error != 0) {
-        log_error("inode %ju cannot be looked at for its record: %s",
-                  (uintmax_t)inode->identity.ino, strerror(-error));
-        return error;
-    }
-    if (news.state == RECORD_RELEASED)
-        news.duration_ns = (uint64_t)(pool_now_ns() - transition->started_ns);
-    return record_file_write(context, inode, &news);
-}
-
-static void carry_out(struct context *context, struct transition *transition,
-                      enum handoff_step step, struct handoff_outcome *outcome)
-{
-    struct inode *inode = transition->job.inode;
-
-    if (fault_skips(transition->handoff.plan.kind, step))
-        return;
-    switch (step) {
-    case HANDOFF_STEP_LOCK:
-        outcome->error = step_lock(context, transition);
-        break;
-    case HANDOFF_STEP_TEST:
-        outcome->error = step_test(transition, &outcome->conflict);
-        break;
-    case HANDOFF_STEP_DROP:
-        outcome->error = step_drop(transition);
-        break;
-    case HANDOFF_STEP_READ_RECORD:
-        outcome->error = step_read_record(context, transition);
-        break;
-    case HANDOFF_STEP_INVALIDATE:
-        outcome->error = notify_inode(context, inode);
-        break;
-    case HANDOFF_STEP_VERIFY:
-        outcome->error = step_verify(context, transition);
-        break;
-    case HANDOFF_STEP_WRITE_RECORD:
-        outcome->error = step_write_record(context, transition);
-        break;
-    case HANDOFF_STEP_FLUSH:
-        outcome->error = step_flush(context, transition);
-        break;
-    case HANDOFF_STEP_DRAIN:
-        outcome->error = step_drain(context, transition);
-        break;
-    case HANDOFF_STEP_SYNC:
-        outcome->error = step_sync(transition);
-        break;
-    case HANDOFF_STEP_UNLOCK:
-        outcome->error = step_unlock(context, transition);
-        break;
-    case HANDOFF_STEP_ANSWER:
-    case HANDOFF_DONE:
-        break;
-    }
 }
 
 /* ---- beginning ---- */
@@ -452,7 +89,7 @@ static int prepare(struct context *context, struct transition *transition)
     if (takes(&transition->change)) {
         /* The daemon's own locks go by anybody's handle, which may be closed between two tries. */
         if (transition->change.action == LOCK_TAKE_DAEMON)
-            transition->change.handle = any_handle(inode);
+            transition->change.handle = step_handle(inode);
         if (!transition->change.handle)
             return -ENOENT;
         const int error = backing_ready(transition->change.handle);
@@ -631,7 +268,7 @@ static void go_on(struct context *context, struct transition *transition, enum h
     while (step != HANDOFF_DONE) {
         struct handoff_outcome outcome = {0};
 
-        carry_out(context, transition, step, &outcome);
+        step_carry_out(context, transition, step, &outcome);
         if (step == HANDOFF_STEP_TEST && outcome.error == 0 && outcome.conflict &&
             test_goes_on(transition)) {
             pool_hold(context->pool, &transition->job, TEST_AGAIN_MS);
@@ -644,6 +281,7 @@ static void go_on(struct context *context, struct transition *transition, enum h
         say_unheard(transition, step, outcome.error);
         outcome.expired = pool_expired(context->pool, &transition->job);
         pthread_mutex_lock(&inode->mutex);
+        outcome.pages_came = step_pages_came(transition, step);
         step = handoff_next(&transition->handoff, &inode->owner, &outcome);
         pthread_mutex_unlock(&inode->mutex);
     }

@@ -5,7 +5,7 @@ import errno
 import os
 
 from pair import IMAGE_BYTES, runs
-from scenario import BINDFS, COHERENCE_OFF, Theme, Wrong, expect_same, expect_state
+from scenario import BINDFS, COHERENCE_OFF, Theme, Wrong, expect, expect_same, expect_state
 import testbed
 
 theme = Theme("handover")
@@ -110,6 +110,28 @@ def mapped_pages_of_the_source_come_along(pair):
     a.ask(f"store 1 0 {IMAGE_BYTES} A")
     move(a, b)
     expect_same(b.read(1, 0, IMAGE_BYTES), runs("A"), "B reads what A's mapping held")
+
+
+PAGE = 4096
+SCATTERED_PAGES = 1024
+
+
+@theme.scenario(COHERENCE_OFF, options="profile=range,deadline=5000")
+def pages_that_the_kernel_is_writing_back_come_along(pair):
+    """Apart from each other, so that each is a WRITE: more than the kernel has under way at once,
+    and the unlock overtakes some."""
+    name = pair.image("A", SCATTERED_PAGES * PAGE)
+    a = pair.a.vmm(name, "rw+s")
+    a.ask("lock 1 w 0 0")
+    a.ask(f"map 1 {SCATTERED_PAGES * PAGE}")
+    for page in range(0, SCATTERED_PAGES, 2):
+        a.ask(f"store 1 {page * PAGE} {PAGE} M")
+    a.ask("writeback 1")
+    a.ask("unlock 1 0 0")
+    stored = pair.stored(name)
+    lost = [page for page in range(0, SCATTERED_PAGES, 2)
+            if stored[page * PAGE:(page + 1) * PAGE] != b"M" * PAGE]
+    expect(not lost, f"{len(lost)} pages of the mapping did not come along")
 
 
 @theme.scenario(COHERENCE_OFF, BINDFS)

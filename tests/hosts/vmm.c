@@ -18,6 +18,7 @@
  *     load SLOT OFFSET LENGTH           as read, of the mapping
  *     store SLOT OFFSET LENGTH BYTE
  *     msync SLOT, unmap SLOT
+ *     writeback SLOT                    begins to write dirty pages back, and does not wait
  *     fsync SLOT
  *     resize SLOT LENGTH, allocate SLOT OFFSET LENGTH
  *     copy SLOT TO OFFSET TO_OFFSET LENGTH
@@ -238,6 +239,12 @@ static int do_msync(struct command *command)
     return failed(msync(command->slot->map, command->slot->map_length, MS_SYNC));
 }
 
+/* As the kernel does by itself, now and then: begun, and not waited for. */
+static int do_writeback(struct command *command)
+{
+    return failed(sync_file_range(command->slot->fd, 0, 0, SYNC_FILE_RANGE_WRITE));
+}
+
 static int do_load(struct command *command)
 {
     print_runs(command, command->slot->map + number(command, 2), (size_t)number(command, 3));
@@ -393,7 +400,7 @@ static const struct {
     {"store", do_store},     {"cached", do_cached},     {"lock", do_lock},
     {"wait", do_wait},       {"unlock", do_lock},       {"posix", do_posix},
     {"getlk", do_getlk},     {"flock", do_flock},       {"acquire", do_acquire},
-    {"release", do_release}, {"state", do_state},
+    {"release", do_release}, {"state", do_state},       {"writeback", do_writeback},
 };
 
 static int run(struct command *command)

@@ -74,7 +74,7 @@ static bool may_write(const struct run *run, const struct host *host, unsigned h
         owner.gate_closed = false;
     if (mutated(run, MUTATION_RELEASED_WRITES) && owner_state(&owner) == OWNER_RELEASED)
         return true;
-    return owner_write_permitted(&owner, FENCE_RELEASE, holds) == 0;
+    return owner_write_permitted(&owner, FENCE_RELEASE, holds, false) == 0;
 }
 
 static bool guards(const struct host *host, unsigned i)

@@ -26,6 +26,7 @@ static const struct handoff_outcome well = {0};
 static const struct handoff_outcome failed = {.error = -EIO};
 static const struct handoff_outcome conflict = {.conflict = true};
 static const struct handoff_outcome late = {.expired = true};
+static const struct handoff_outcome pages_came = {.pages_came = true};
 static const struct handoff_outcome late_and_failed = {.error = -ETIMEDOUT, .expired = true};
 
 /* A transition and all that it went through. */
@@ -272,10 +273,10 @@ static void the_gate_closes_after_the_flush_and_for_good(void **state)
     (void)state;
     run_begin(&run, &owns, &release_plan);
     assert_int_equal(run_now(&run), HANDOFF_STEP_FLUSH);
-    assert_int_equal(owner_write_permitted(&run.owner, FENCE_RELEASE, true), 0);
+    assert_int_equal(owner_write_permitted(&run.owner, FENCE_RELEASE, true, false), 0);
     while (run_now(&run) != HANDOFF_DONE) {
         run_next(&run, &well);
-        assert_int_equal(owner_write_permitted(&run.owner, FENCE_RELEASE, true), -EIO);
+        assert_int_equal(owner_write_permitted(&run.owner, FENCE_RELEASE, true, false), -EIO);
     }
 }
 
@@ -319,7 +320,7 @@ static void release_by_the_ioctl_stops_handles_that_never_owned(void **state)
     run_out(&run);
     assert_steps(&run, "FLUSH DRAIN SYNC INVALIDATE UNLOCK ANSWER DONE");
     assert_int_equal(owner_state(&run.owner), OWNER_RELEASED);
-    assert_int_equal(owner_write_permitted(&run.owner, FENCE_RELEASE, false), -EIO);
+    assert_int_equal(owner_write_permitted(&run.owner, FENCE_RELEASE, false, false), -EIO);
 }
 
 /* Failures ------------------------------------------------------------------------------------ */
@@ -480,7 +481,7 @@ static void sync_that_fails_with_a_caller_keeps_owner_and_bytes(void **state)
         assert_false(run_did(&run, HANDOFF_STEP_UNLOCK));
         assert_false(run_did(&run, HANDOFF_STEP_WRITE_RECORD));
         assert_int_equal(owner_state(&run.owner), OWNER_OWNER);
-        assert_int_equal(owner_write_permitted(&run.owner, FENCE_RELEASE, true), 0);
+        assert_int_equal(owner_write_permitted(&run.owner, FENCE_RELEASE, true, false), 0);
     }
 }
 
@@ -650,6 +651,76 @@ static void sync_that_fails_late_is_remembered_too(void **state)
     run_begin(&run, &again, &release_plan);
     run_to(&run, HANDOFF_DONE);
     assert_false(run_did(&run, HANDOFF_STEP_WRITE_RECORD));
+}
+
+static void release_syncs_again_what_comes_before_the_bytes_go(void **state)
+{
+    static const enum handoff_step steps[] = {HANDOFF_STEP_SYNC, HANDOFF_STEP_WRITE_RECORD,
+                                              HANDOFF_STEP_INVALIDATE};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        struct run run;
+
+        run_begin(&run, &owns, &release_plan);
+        run_to(&run, steps[i]);
+        assert_int_equal(owner_write_permitted(&run.owner, FENCE_RELEASE, true, false), -EIO);
+        assert_int_equal(owner_write_permitted(&run.owner, FENCE_RELEASE, false, true), 0);
+        run_next(&run, &pages_came);
+        assert_int_equal(run_now(&run), HANDOFF_STEP_DRAIN);
+        run_to(&run, HANDOFF_STEP_UNLOCK);
+        assert_int_equal(owner_write_permitted(&run.owner, FENCE_RELEASE, true, true), -EIO);
+        run_out(&run);
+        assert_int_equal(owner_state(&run.owner), OWNER_RELEASED);
+        assert_int_equal(run.handoff.record_state, RECORD_RELEASED);
+    }
+}
+
+static void downgrade_and_demote_sync_again_without_a_drain(void **state)
+{
+    static const enum handoff_kind kinds[] = {HANDOFF_DOWNGRADE, HANDOFF_DEMOTE};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        struct run run;
+        struct handoff_plan plan = release_plan;
+
+        plan.kind = kinds[i];
+        run_begin(&run, &owns, &plan);
+        run_to(&run, HANDOFF_STEP_SYNC);
+        run_next(&run, &pages_came);
+        assert_int_equal(run_now(&run), HANDOFF_STEP_SYNC);
+        run_out(&run);
+        assert_int_equal(run.handoff.answer, 0);
+    }
+}
+
+static void release_ends_though_pages_come_for_ever(void **state)
+{
+    struct handoff handoff;
+    struct owner owner = owns;
+    enum handoff_step step = handoff_begin(&handoff, &owner, &release_plan);
+    unsigned count = 0;
+
+    (void)state;
+    while (step != HANDOFF_DONE) {
+        const bool after_sync = step == HANDOFF_STEP_SYNC || step == HANDOFF_STEP_WRITE_RECORD;
+
+        step = handoff_next(&handoff, &owner, after_sync ? &pages_came : &well);
+        assert_true(++count < 1000);
+    }
+    assert_int_equal(owner_state(&owner), OWNER_RELEASED);
+}
+
+static void acquire_minds_no_page(void **state)
+{
+    struct run run;
+
+    (void)state;
+    run_begin(&run, &plain, &acquire_plan);
+    run_to(&run, HANDOFF_STEP_INVALIDATE);
+    run_next(&run, &pages_came);
+    assert_int_equal(run_now(&run), HANDOFF_STEP_WRITE_RECORD);
 }
 
 static const struct handoff_plan forget_plan = {
@@ -1257,6 +1328,10 @@ int main(void)
         cmocka_unit_test(data_lost_at_a_failed_sync_is_never_recorded_as_released),
         cmocka_unit_test(share_rw_of_a_raw_image_shares),
         cmocka_unit_test(sync_that_fails_late_is_remembered_too),
+        cmocka_unit_test(release_syncs_again_what_comes_before_the_bytes_go),
+        cmocka_unit_test(downgrade_and_demote_sync_again_without_a_drain),
+        cmocka_unit_test(release_ends_though_pages_come_for_ever),
+        cmocka_unit_test(acquire_minds_no_page),
         cmocka_unit_test(share_rw_shares),
         cmocka_unit_test(a_backing_file_is_owned_without_a_record),
         cmocka_unit_test(locks_of_other_programs_move_no_state),
