@@ -175,9 +175,8 @@ static bool applies(const struct handoff *handoff, enum handoff_step step)
     case HANDOFF_STEP_TEST:
         return plan->tests;
     case HANDOFF_STEP_READ_RECORD:
+    case HANDOFF_STEP_VERIFY: /* a contest goes past it */
         return plan->keeps_record;
-    case HANDOFF_STEP_VERIFY: /* what another host writes is not to be as anybody left it */
-        return plan->keeps_record && !handoff->contested;
     case HANDOFF_STEP_SYNC:
         return plan->kind != HANDOFF_UNLOCK || handoff->leaves_nothing;
     case HANDOFF_STEP_WRITE_RECORD:

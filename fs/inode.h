@@ -65,7 +65,6 @@ struct inode {
     uint64_t acquired_through; /* the handle of who asked for that; 0: of no file of its own */
     bool distrusts_below;      /* pages stayed below at the last drop: read past them */
     bool may_have_setid;       /* set-id bits were seen at the last look */
-    bool below_has_record;     /* a record of it exists, as far as the last listing says */
     bool drop_is_due;          /* a coalesced drop is on its way */
     bool look_is_due;          /* and a look at its record */
     int guard_fd;              /* guard.h: by which others than holders of locks write, or -1 */

@@ -133,10 +133,13 @@ static void report(struct context *context, struct transition *transition)
     };
     if (error == 0 && !transition->handoff.contested)
         inode->last_handoff = last;
-    if (kind == HANDOFF_DOWNGRADE)
-        trace_watch_off(&inode->watch); /* others may write from now on */
     const uint64_t generation = inode->owner.generation;
     const enum owner_state state = owner_state(&inode->owner);
+    if (kind == HANDOFF_DOWNGRADE && state != OWNER_OWNER) {
+        /* Others may write from now on, and what was digested here may be overwritten. */
+        trace_watch_off(&inode->watch);
+        digest_ring_stop(&inode->digests);
+    }
     pthread_mutex_unlock(&inode->mutex);
 
     if (error != 0)
@@ -290,7 +293,7 @@ static void go_on(struct context *context, struct transition *transition, enum h
     if (transition->handoff.plan.kind == HANDOFF_ACQUIRE && transition->handoff.answer == 0)
         backing_end_fresh(inode);
     guard_acquired(context, inode);
-    if (transition->handoff.plan.kind == HANDOFF_RELEASE)
+    if (transition->handoff.plan.kind == HANDOFF_RELEASE || transition->handoff.contested)
         mark_released(inode, transition->closing);
     report(context, transition);
 

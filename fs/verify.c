@@ -137,8 +137,9 @@ static bool extent_counts(struct inode *inode, const struct digest_extent *exten
 }
 
 /*
- * One extent reads back different. A new ctime says that somebody wrote it, whatever became of its
- * mtime; else it is stale.
+ * One extent reads back different: stale, as far as length and mtime tell. A ctime that moved alone
+ * tells of a chown as well as of a write whose mtime was put back: only what stays different until
+ * the time is up is taken for a write.
  */
 static int differs(struct context *context, const struct handle *handle, struct verify *verify,
                    const struct digest_extent *extent, int64_t until_ns)
@@ -149,11 +150,14 @@ static int differs(struct context *context, const struct handle *handle, struct 
 
     if (error != 0)
         return error;
-    if (trace_compare(&verify->seen->record.trace, &now) != TRACE_SAME)
+    const enum trace_verdict verdict = trace_compare(&verify->seen->record.trace, &now);
+    if (verdict == TRACE_WRITTEN)
         return written(context, inode, verify, &now);
     verify->verdict = VERIFY_STALE;
     if (pool_now_ns() < until_ns)
         return -EAGAIN;
+    if (verdict != TRACE_SAME)
+        return written(context, inode, verify, &now);
     say_stale(context, handle, &verify->seen->record, extent);
     return -EIO;
 }

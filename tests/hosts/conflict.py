@@ -42,6 +42,26 @@ def a_second_vmm_sees_the_first(pair):
     expect_same(a.read(1, 0, IMAGE_BYTES), runs("C"), "the owner reads")
 
 
+@theme.scenario("fence=off,deadline=600", options=SHORT)
+def who_was_owner_until_a_contest_stays_stopped(pair):
+    """Through each handle that was open then, though another one of them is closed."""
+    name = pair.image()
+    a, b = pair.a.vmm(name), pair.b.vmm(name)
+    a.open(2, name)
+    a.lock(1)
+    a.write(1, 0, 4096, "A")
+    a.unlock(1, 101)
+    b.lock(1, 100, 201)
+    expect_state(pair, b, 1, "owner")
+    a.error("lock 1 r 101 1")
+    expect_state(pair, a, 1, "released")
+    expect(a.error("write 1 0 512 X") == errno.EIO, "it writes beside the owner")
+    a.ask("close 2")
+    pair.a.ctl("status", pair.a.path(name))  # behind the close's own turn
+    expect(a.error("write 1 0 512 X") == errno.EIO, "it writes again after another one's close")
+    expect_state(pair, a, 1, "released")
+
+
 @theme.scenario("deadline=600,profile=none", options=SHORT)
 def a_second_vmm_gives_the_first_time_to_go(pair):
     """The lock that would make an owner waits most of the deadline for who is on its way out."""

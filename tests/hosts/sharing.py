@@ -175,5 +175,25 @@ def a_reader_hands_nothing_over(pair):
     expect_same(a.read(1, 0, IMAGE_BYTES), runs("B"), "A reads")
 
 
+@theme.scenario("record=off,deadline=1000")
+def what_others_wrote_beside_a_backup_is_no_stale_data(pair):
+    """What was digested before 201 was dropped another one may have overwritten since."""
+    name = pair.image()
+    a, b = pair.a.vmm(name), pair.b.vmm(name)
+    a.lock(1, 100, 101, 201)
+    a.write(1, 0, 4096, "A")
+    a.unlock(1, 201)
+    expect_state(pair, a, 1, "shared")
+    b.lock(1, *SHARED_RAW)
+    b.write(1, 0, 4096, "B")
+    b.ask("fsync 1")
+    b.unlock(1, *SHARED_RAW)
+    a.unlock(1, 100, 101)
+    b.lock(1, 100, 101, 201)
+    expect_state(pair, b, 1, "owner")
+    if pair.twin:
+        expect(pair.record(name), "nothing says who the owner is")
+
+
 if __name__ == "__main__":
     theme.main()

@@ -182,6 +182,35 @@ for what, make in SOMEBODY.items():
         noticed(make, True))
 
 
+@theme.scenario(OFF, options=PATIENT, fresh=True)
+def a_chown_does_not_make_stale_data_somebody_elses(pair):
+    """libvirt's, around each migration: what is stale is read again until it is fresh."""
+    name, _, b = stale_at_b(pair)
+    os.chown(os.path.join(pair.store, name), testbed.USER_UID, testbed.USER_GID)
+    b.lock(1, *BEFORE_201)
+    b.begin("lock 1 r 201 1")
+    expect(not b.answers_within(0.5), "acquired with stale data")
+    pair.b.control("fresh")
+    b.end()
+    expect_same(b.read(1, 16 * K, 4 * K), runs("A", 4 * K), "B, as owner, reads")
+    expect_state(pair, b, 1, "owner")
+
+
+@theme.scenario()
+def an_owner_whose_downgrade_failed_goes_on_watching(pair):
+    name = pair.image()
+    a = pair.a.vmm(name)
+    a.lock(1)
+    a.write(1, 0, 4 * K, "A")
+    pair.a.control("fail fsync EIO 1")
+    testbed.check(a.error("unlock 1 201 1") == errno.EIO, "the downgrade did not fail")
+    pair.a.control("fail fsync EIO 0")
+    expect_state(pair, a, 1, "owner")
+    write_below(pair, name, IMAGE_BYTES)
+    told = json.loads(pair.a.ctl("status", "--json", pair.a.path(name)).stdout)["files"][0]
+    testbed.check(told["foreign_writes"] > 0, f"{told}")
+
+
 @theme.scenario(options=STRICT)
 def who_changes_owner_or_mode_wrote_nothing(pair):
     """libvirt does both, around each migration."""

@@ -318,14 +318,12 @@ const struct mutant mutants[] = {
         .guard = "a drop after the writes of one that is not owner",
         .scenario = "two-handles",
         .mutation = MUTATION_KEEPS_WRITTEN,
-        .is_gap = true,
     },
     {
         .name = "unmarked-contest",
         .guard = "a mark on the handles of an owner that a contest has released",
         .scenario = "reopen",
         .mutation = MUTATION_UNMARKED_CONTEST,
-        .is_gap = true,
         .is_deep = true,
     },
 };

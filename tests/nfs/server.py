@@ -133,7 +133,8 @@ class Server:
         """Whether the client of that name has not renewed its lease in time (NFSv4)."""
         for client in os.listdir(f"{PROC}/clients"):
             info = read(f"{PROC}/clients/{client}/info")
-            if f" {name}/" in info:
+            # As the client names itself: "… NODENAME/NAME/ADDRESS" in 4.0, "… NAME/NODENAME" later.
+            if f" {name}/" in info or f"/{name}/" in info:
                 return "status: confirmed" not in info
         return True  # it is known no more
 
