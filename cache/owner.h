@@ -12,7 +12,8 @@
  *     shared    from the server  no                      0, forced            pass
  *     owner     cached           yes                     long                 pass
  *     released  from the server  no                      0, forced            EIO
- *     fenced    EIO              no                      0, forced            EIO
+ *     fenced    EIO, or by opens  no                      0, forced            EIO
+ *               later: server
  *
  * While a transition is under way nothing may be kept and reads come from the server; once a
  * release has closed its gate writes get EIO.

@@ -64,7 +64,7 @@ static enum exit_code handoff_fail(const struct target *target, struct migfs_han
     } else {
         code = target_fail(target, subject, error);
     }
-    if (handoff->files_failed > 1)
+    if (handoff->files_failed > 1 || (handoff->pid != 0 && handoff->files_done > 0))
         complain("%s: %u files failed, %u are done", target->path, handoff->files_failed,
                  handoff->files_done);
     free(subject);

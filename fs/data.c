@@ -40,10 +40,11 @@ static ssize_t read_bytes(struct context *context, struct handle *handle, size_t
     if (size > BACKING_MOST_BYTES)
         size = BACKING_MOST_BYTES;
     pthread_mutex_lock(&inode->mutex);
-    const enum owner_state state = owner_state(&inode->owner);
+    const bool is_fenced =
+        owner_state(&inode->owner) == OWNER_FENCED && handle->open_number <= inode->opens_at_fence;
     const bool fresh = owner_asks_server(&inode->owner) || inode->distrusts_below;
     pthread_mutex_unlock(&inode->mutex);
-    if (state == OWNER_FENCED && context->options.fence != FENCE_OFF)
+    if (is_fenced && context->options.fence != FENCE_OFF)
         return -EIO;
     if (!fresh || !context->options.coherence || handle->flags & O_DIRECT)
         return read_cached(handle, size, offset, bytes);
@@ -181,13 +182,8 @@ static ssize_t write_below(const struct write *write)
  */
 static ssize_t write_as(fuse_req_t req, const struct write *write)
 {
-    struct inode *inode = write->handle->inode;
-
-    pthread_mutex_lock(&inode->mutex);
-    const bool may_have_setid = inode->may_have_setid;
-    pthread_mutex_unlock(&inode->mutex);
     caller_limit(write->is_writeback ? write->handle->uid : fuse_req_ctx(req)->uid);
-    if (write->is_writeback || !may_have_setid || caller_is_root(req))
+    if (write->is_writeback || !write->pass->may_have_setid || caller_is_root(req))
         return write_below(write);
 
     _cleanup_caller_ struct caller caller = caller_begin(req);
@@ -214,40 +210,30 @@ static bool appends(const struct handle *handle, bool is_writeback)
 
 /*
  * The change is over: it has put these bytes there, or it is not known what is there now. F_SETFL
- * of another thread may have made an append of it meanwhile.
+ * of another thread may have made an append of it meanwhile. The kernel keeps what was written,
+ * too: where another host may write it, that must go as what was read does.
  */
-static void leave_written(struct gate_pass *pass, const struct handle *handle, const char *bytes,
-                          size_t size, ssize_t count, bool is_writeback)
+static void leave_written(struct context *context, struct gate_pass *pass,
+                          const struct write *write, ssize_t count)
 {
     struct digest_extent written = {.offset = pass->change.start};
-    const bool is_whole = count > 0 && (size_t)count == size && !appends(handle, is_writeback);
+    const bool is_whole =
+        count > 0 && (size_t)count == write->size && !appends(write->handle, write->is_writeback);
     const bool is_known = pass->wants_digest && is_whole;
 
     if (is_known) {
-        written.length = (uint32_t)(size < DIGEST_MOST_BYTES ? size : DIGEST_MOST_BYTES);
-        digest_of(bytes, written.length, written.digest);
+        written.length =
+            (uint32_t)(write->size < DIGEST_MOST_BYTES ? write->size : DIGEST_MOST_BYTES);
+        digest_of(write->bytes, written.length, written.digest);
     }
-    gate_leave(pass, &(struct gate_outcome){
-                         .bytes = count > 0 ? (size_t)count : 0,
-                         .written = is_known ? &written : NULL,
-                         .effect = is_whole ? TRACE_GROWS : TRACE_UNSURE,
-                         .length_bytes = pass->change.end,
-                     });
-}
-
-/*
- * The kernel keeps what was written, too. Where another host may write it, that must go as what was
- * read does.
- */
-static void drop_written(struct context *context, const struct handle *handle)
-{
-    struct inode *inode = handle->inode;
-
-    pthread_mutex_lock(&inode->mutex);
-    const bool asks = owner_asks_server(&inode->owner);
-    pthread_mutex_unlock(&inode->mutex);
-    if (asks && !(handle->flags & O_DIRECT))
-        refresh_drop_later(context, inode);
+    const bool must_go = gate_leave(pass, &(struct gate_outcome){
+                                              .bytes = count > 0 ? (size_t)count : 0,
+                                              .written = is_known ? &written : NULL,
+                                              .effect = is_whole ? TRACE_GROWS : TRACE_UNSURE,
+                                              .length_bytes = pass->change.end,
+                                          });
+    if (must_go && count > 0 && !(write->handle->flags & O_DIRECT))
+        refresh_drop_later(context, write->handle->inode);
 }
 
 static ssize_t write_bytes(fuse_req_t req, struct handle *handle, const char *bytes, size_t size,
@@ -262,20 +248,20 @@ static ssize_t write_bytes(fuse_req_t req, struct handle *handle, const char *by
     ssize_t count = error;
 
     if (error == 0) {
+        const struct write write = {.handle = handle,
+                                    .pass = &pass,
+                                    .bytes = bytes,
+                                    .size = size,
+                                    .offset = offset,
+                                    .is_writeback = is_writeback};
+
         fault_hold_write();
-        count = write_as(req, &(struct write){.handle = handle,
-                                              .pass = &pass,
-                                              .bytes = bytes,
-                                              .size = size,
-                                              .offset = offset,
-                                              .is_writeback = is_writeback});
-        leave_written(&pass, handle, bytes, size, count, is_writeback);
+        count = write_as(req, &write);
+        leave_written(context, &pass, &write, count);
+        if (count < 0)
+            count = guard_failed(context, handle->inode, (int)count);
     }
-    if (error == 0 && count < 0)
-        count = guard_failed(context, handle->inode, (int)count);
-    if (count > 0)
-        drop_written(context, handle);
-    else if (count < 0 && is_writeback)
+    if (count < 0 && is_writeback)
         note_writeback_error(context, handle->inode, (int)count);
     return count;
 }
@@ -367,8 +353,10 @@ void data_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         return;
     }
     error = close_below(handle);
-    if (error != 0)
+    if (error != 0) {
         forget_written(handle->inode);
+        error = guard_failed(context, handle->inode, error);
+    }
     atomic_store(&handle->may_be_closing, true);
     close_one(context, handle, fi->lock_owner, error, req);
 }
@@ -393,8 +381,10 @@ void data_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_
     (void)ino;
     if (error == 0) {
         error = (data_only ? fdatasync(handle->fd) : fsync(handle->fd)) == 0 ? 0 : errno;
-        if (error != 0)
+        if (error != 0) {
             forget_written(handle->inode);
+            error = -guard_failed(context_of(req), handle->inode, -error);
+        }
     }
     fuse_reply_err(req, error);
 }

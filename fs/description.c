@@ -84,8 +84,9 @@ static int description_open(struct inode *inode, const struct lock_change *chang
     description->owner = change->range.owner;
     /* No more than the handle may: a file open for writing cannot be executed, for one. */
     description->access = access_of(handle) == O_WRONLY ? O_RDWR : access_of(handle);
-    description->fd = is_own ? fcntl(handle->fd, F_DUPFD_CLOEXEC, 0)
-                             : backing_reopen(handle, description->access);
+    description->fd =
+        is_own ? fcntl(handle->fd, F_DUPFD_CLOEXEC, 0)
+               : backing_reopen(handle, description->access | (handle->flags & O_DIRECT));
     if (is_own && description->fd < 0)
         description->fd = -errno;
     if (description->fd < 0) {
@@ -168,6 +169,11 @@ static int description_replace(struct context *context, struct inode *inode,
         return error;
     error = description_carry(inode, old, description);
     if (error != 0) {
+        const struct range all = {.end = RANGE_MAX};
+
+        (void)description_set(description->fd, &all, F_UNLCK); /* the handle may share it */
+        if (description->handle == change->handle->number)
+            change->handle->description_owner_known = false;
         description_close(description);
         return error;
     }

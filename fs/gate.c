@@ -30,6 +30,7 @@ static int enter(struct context *context, struct inode *inode, const struct hand
         pass->phase = inode->write_phase;
         inode->writes_in[pass->phase]++;
         pass->is_page = is_page;
+        pass->may_have_setid = inode->may_have_setid;
         inode->pages_under_way += is_page;
         pass->wants_digest = digest_ring_keeps(&inode->digests);
         trace_change_begin(&inode->watch);
@@ -57,7 +58,7 @@ static enum trace_effect effect_of(const struct gate_pass *pass, const struct ga
     return pass->change.is_spoiled ? TRACE_UNSURE : outcome->effect;
 }
 
-void gate_leave(struct gate_pass *pass, const struct gate_outcome *outcome)
+bool gate_leave(struct gate_pass *pass, const struct gate_outcome *outcome)
 {
     struct inode *inode = pass->inode;
 
@@ -70,7 +71,9 @@ void gate_leave(struct gate_pass *pass, const struct gate_outcome *outcome)
     const bool last_page = pass->is_page && inode->pages_under_way == 0;
     if (--inode->writes_in[pass->phase] == 0 || last_page)
         pthread_cond_broadcast(&inode->drained);
+    const bool asks = owner_asks_server(&inode->owner);
     pthread_mutex_unlock(&inode->mutex);
+    return asks;
 }
 
 void gate_touch_begin(struct inode *inode)

@@ -13,12 +13,13 @@
 struct gate_pass {
     struct inode *inode;
     struct digest_change change;
-    int fd;            /* by which the change goes; -1: by a path */
-    bool is_page;      /* of a mapping, that the kernel writes back */
-    bool by_guard;     /* that is not the handle's own */
-    bool is_direct;    /* so is the guard */
-    unsigned phase;    /* of guard.h */
-    bool wants_digest; /* of a write whose bytes are seen */
+    int fd;              /* by which the change goes; -1: by a path */
+    bool may_have_setid; /* set-id bits, which go when another user writes */
+    bool is_page;        /* of a mapping, that the kernel writes back */
+    bool by_guard;       /* that is not the handle's own */
+    bool is_direct;      /* so is the guard */
+    unsigned phase;      /* of guard.h */
+    bool wants_digest;   /* of a write whose bytes are seen */
 };
 
 /* The bytes that a change may touch. */
@@ -47,7 +48,8 @@ struct gate_outcome {
     enum trace_effect effect;            /* on the length */
     uint64_t length_bytes;
 };
-void gate_leave(struct gate_pass *pass, const struct gate_outcome *outcome);
+/* Whether the server is to be asked from now on, so that the kernel must not keep what changed. */
+bool gate_leave(struct gate_pass *pass, const struct gate_outcome *outcome);
 
 /* Before and after a change of the file's times by this mount: they are no trace of others. */
 void gate_touch_begin(struct inode *inode);

@@ -7,8 +7,8 @@
 #include "lease.h"
 #include "lock.h"
 #include "log.h"
+#include "notify.h"
 #include "pool.h"
-#include "refresh.h"
 #include "status.h"
 
 #include <errno.h>
@@ -80,18 +80,18 @@ static void choose(struct context *context, struct inode *inode, const struct pr
     }
 }
 
-/* Puts the choice into force. Whether something that was a way is one no more. */
+/* Puts the choice into force. Whether those who are on their way go by another one. */
 static bool put(struct inode *inode, const struct choice *choice)
 {
-    bool is_narrower = inode->guard_fd >= 0 && inode->guard_fd != choice->fd;
+    bool is_other = inode->guard_fd != choice->fd;
 
     for (struct handle *handle = inode->handles; handle; handle = handle->next) {
-        is_narrower = is_narrower || (handle->guards && !handle->guards_next);
+        is_other = is_other || (handle->guards && !handle->guards_next);
         handle->guards = handle->guards_next;
     }
     inode->guard_fd = choice->fd;
     inode->guard_is_direct = choice->is_direct;
-    return is_narrower;
+    return is_other;
 }
 
 /* Those who began before are counted apart from those who begin now, and end as fast as the store
@@ -154,8 +154,8 @@ static void say_fenced(struct context *context, struct inode *inode)
     char *path = status_path(context, inode);
 
     log_error("%s/%s: the locks of this host are lost: it was cut off from the server for too "
-              "long. It is fenced: each read and write gets EIO until the file is locked anew "
-              "through a new open",
+              "long. It is fenced: what is open gets EIO, and nothing is written until the file is "
+              "locked anew",
               context->options.mountpoint, path ? path : "(a file)");
     free(path);
 }
@@ -180,6 +180,8 @@ static void fence(struct context *context, struct inode *inode)
     const bool is_news = owner_lock_lost(&inode->owner);
     const bool takes_reference = is_news && !inode->is_kept_fenced;
     inode->is_kept_fenced = inode->is_kept_fenced || is_news;
+    if (is_news)
+        inode->opens_at_fence = inode->opens;
     pthread_mutex_unlock(&inode->mutex);
     if (!is_news)
         return;
@@ -187,7 +189,8 @@ static void fence(struct context *context, struct inode *inode)
         inode_ref(context->inodes, inode);
     mark_lost(context, inode);
     guard_choose(context, inode, NULL);
-    refresh_drop_later(context, inode);
+    if (notify_inode(context, inode) != 0)
+        log_warning("pages of inode %ju could not be dropped", (uintmax_t)inode->identity.ino);
     say_fenced(context, inode);
     events_publish(context, inode);
 }
@@ -209,32 +212,42 @@ static bool may_be_lost(int error)
     return error == -EIO || error == -EBADF;
 }
 
+/* What a store's client keeps together may be as large as this. */
+#define PROBE_DROP_BYTES ((off_t)2 << 20)
+
 /*
  * Reads one block from the server by a description that holds locks; what the store's client has of
  * it cached is written out and dropped first. 0 or a negative errno.
  */
-static int probe(int fd)
+static int probe(int fd, int flags)
 {
     char *buffer = backing_buffer();
 
     if (!buffer)
         return -ENOMEM;
-    if (!(fcntl(fd, F_GETFL) & O_DIRECT)) {
+    if (!(flags & O_DIRECT)) {
         /* That they fail shows by the read. */
-        (void)sync_file_range(fd, 0, PROBE_BYTES,
+        (void)sync_file_range(fd, 0, PROBE_DROP_BYTES,
                               SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
                                   SYNC_FILE_RANGE_WAIT_AFTER);
-        (void)posix_fadvise(fd, 0, PROBE_BYTES, POSIX_FADV_DONTNEED);
+        (void)posix_fadvise(fd, 0, PROBE_DROP_BYTES, POSIX_FADV_DONTNEED);
     }
     return pread(fd, buffer, PROBE_BYTES, 0) >= 0 ? 0 : -errno;
 }
 
-/* The error is the lock's if a description without locks can read the same. */
+/*
+ * The error is the lock's if a description without locks can read the same, and it is no passing
+ * one. Of one that cannot read nothing is learned but by what is written.
+ */
 static bool is_lost(struct handle *handle, int fd)
 {
+    const int flags = fcntl(fd, F_GETFL);
     const char *bytes;
 
-    return may_be_lost(probe(fd)) && backing_read_fresh(handle, PROBE_BYTES, 0, &bytes) >= 0;
+    if (flags < 0 || (flags & O_ACCMODE) == O_WRONLY)
+        return false;
+    return may_be_lost(probe(fd, flags)) &&
+           backing_read_fresh(handle, PROBE_BYTES, 0, &bytes) >= 0 && may_be_lost(probe(fd, flags));
 }
 
 void guard_check(struct context *context, struct handle *handle)
@@ -322,7 +335,7 @@ static void run_check(struct context *context, struct job *job)
     struct handle *handle;
 
     pthread_mutex_lock(&inode->mutex);
-    handle = inode->handles;
+    handle = handle_reader(inode);
     pthread_mutex_unlock(&inode->mutex);
     if (handle)
         guard_check(context, handle);

@@ -188,6 +188,17 @@ void handle_follow_flags(struct handle *handle, int flags)
         atomic_store(&handle->flags, wanted);
 }
 
+struct handle *handle_reader(const struct inode *inode)
+{
+    struct handle *found = NULL;
+
+    for (struct handle *handle = inode->handles; handle; handle = handle->next) {
+        if (handle_reads(handle) && (!found || (found->is_delayed && !handle->is_delayed)))
+            found = handle;
+    }
+    return found;
+}
+
 void handle_close(struct context *context, struct handle *handle)
 {
     table_remove(context->handles, handle);

@@ -62,6 +62,10 @@ struct handle *handle_open(struct context *context, struct inode *inode, int fd,
 /* The handle of a number that the kernel holds open. NULL for any other number. */
 struct handle *handle_find(struct handle_table *table, uint64_t number);
 
+/* One of the inode's that may read, open rather than delayed; NULL: none. The inode's mutex held.
+ */
+struct handle *handle_reader(const struct inode *inode);
+
 /* Unlinks and frees it, closes its description; the inode's reference goes with it. */
 void handle_close(struct context *context, struct handle *handle);
 

@@ -170,6 +170,8 @@ int inode_pin(struct inode_table *table, struct inode *inode)
     pthread_mutex_unlock(&table->lock);
 
     fd = identity_open(mount_fd, &inode->identity);
+    if (fd == -ESTALE)
+        atomic_store(&inode->is_stale, true);
     if (fd < 0)
         return fd;
 
@@ -587,6 +589,13 @@ int inode_stat(struct inode_table *table, struct inode *inode, int fd, bool forc
     make_ino_unique(table, attributes);
     note_setid(inode, attributes->st_mode);
     return 0;
+}
+
+int inode_stat_at_server(struct inode_table *table, struct inode *inode, struct stat *attributes)
+{
+    _cleanup_pin_ struct inode_pin pin = inode_pin_scoped(table, inode);
+
+    return pin.fd < 0 ? pin.fd : inode_stat(table, inode, pin.fd, true, attributes);
 }
 
 static int root_mount_fd(struct inode_table *table)

@@ -70,6 +70,7 @@ struct inode {
     int guard_fd;              /* guard.h: by which others than holders of locks write, or -1 */
     bool guard_is_direct;
     bool guard_check_is_due;
+    uint64_t opens_at_fence;  /* of `opens`: later ones may read */
     bool is_kept_fenced;      /* a reference of its own keeps it: the fence outlives the kernel's */
     unsigned write_phase;     /* of the writes that begin now */
     unsigned writes_in[2];    /* under way, by the phase that they began in */
@@ -164,6 +165,9 @@ int inode_stat(struct inode_table *table, struct inode *inode, int fd, bool forc
  */
 bool inode_handles_last(struct inode_table *table);
 int inode_handle_exists(struct inode_table *table, int type, const uint8_t *bytes, size_t length);
+
+/* What the server says of it, past every cache; by a pin of its own. 0 or a negative errno. */
+int inode_stat_at_server(struct inode_table *table, struct inode *inode, struct stat *attributes);
 
 /* Whether reads and attributes are the server's to give: by the state, or since pages stayed below.
  */

@@ -229,14 +229,18 @@ static int take_daemon(struct context *context, struct inode *inode, struct lock
 }
 
 /* Whether locks that the store took away were not given back yet: none is taken beside them. */
-static bool any_lost(const struct inode *inode, const struct lock_change *change)
+static bool any_lost(struct inode *inode, const struct lock_change *change)
 {
     for (const struct description *description = inode->descriptions; description;
          description = description->next) {
         if (description->is_lost && range_owner_holds(&inode->ranges, description->owner))
             return true;
     }
-    return change->is_flock && change->handle->was_lost;
+    for (const struct handle *handle = inode->handles; handle; handle = handle->next) {
+        if (handle->was_lost && range_handle_holds(&inode->flocks, handle->number, RANGE_READ))
+            return true;
+    }
+    return change->is_flock && change->handle->was_lost; /* it has no other description */
 }
 
 int lock_take(struct context *context, struct inode *inode, struct lock_change *change)
@@ -432,20 +436,20 @@ static bool holds_exclusively(const struct inode *inode, uint64_t byte)
     return false;
 }
 
-/* Gives or takes the byte on every description that holds it but `kept`. */
+/* Gives or takes the byte on every description that holds it but `kept`; the first error. */
 static int set_others(struct inode *inode, const struct description *kept, uint64_t byte,
                       short type)
 {
     const struct range range = {.start = byte, .end = byte};
+    int first = 0;
 
     for (const struct description *other = inode->descriptions; other; other = other->next) {
         if (other == kept || !holds_byte(inode, other, byte))
             continue;
         const int error = description_set(other->fd, &range, type);
-        if (error != 0)
-            return error;
+        first = first != 0 ? first : error;
     }
-    return 0;
+    return first;
 }
 
 int lock_test(struct inode *inode, uint64_t byte, bool *held_elsewhere)

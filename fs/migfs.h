@@ -24,10 +24,15 @@
  * layout is the same for 32-bit and 64-bit programs.
  *
  * Errors of all:
+ *
  *     ENOTTY     not a migfs, or not one of these calls
- *     EINVAL     the argument has another size, `version` is not MIGFS_IOC_VERSION, a flag is not
- * known, or a field that must be zero is not. Nothing was changed. ENOMEM     out of memory ENODEV
- * the mount is ending
+ *
+ *     EINVAL     the argument has another size, `version` is not MIGFS_IOC_VERSION, a flag is
+ *                not known, or a field that must be zero is not; nothing was changed
+ *
+ *     ENOMEM     out of memory
+ *
+ *     ENODEV     the mount is ending
  */
 #ifndef MIGFS_H
 #define MIGFS_H
@@ -91,7 +96,8 @@ enum migfs_state {
     MIGFS_STATE_SHARED = 2,   /* locked here for writing beside other writers */
     MIGFS_STATE_OWNER = 3,    /* locked here, and nobody else writes */
     MIGFS_STATE_RELEASED = 4, /* was owner and is handed over: writes get EIO */
-    MIGFS_STATE_FENCED = 5,   /* lost its lock while owner: reads and writes get EIO */
+    MIGFS_STATE_FENCED = 5,   /* lost its lock while owner: writes get EIO, and reads by what was
+                                 open then */
 };
 
 /* migfs_file.transition: what is under way. */

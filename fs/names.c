@@ -74,9 +74,7 @@ static int look_up(struct context *context, int parent_fd, const char *name, boo
     if (error != 0 || !S_ISREG((*inode)->type) || !inode_asks_server(*inode))
         return error;
 
-    _cleanup_pin_ struct inode_pin pin = inode_pin_scoped(context->inodes, *inode);
-    const int again =
-        pin.fd < 0 ? pin.fd : inode_stat(context->inodes, *inode, pin.fd, true, attributes);
+    const int again = inode_stat_at_server(context->inodes, *inode, attributes);
     if (again != 0)
         let_go(context, *inode);
     return again;
@@ -98,14 +96,17 @@ static void ask_for_name(int parent_fd, const char *name)
 int names_look_up(struct context *context, int parent_fd, const char *name, bool crosses,
                   struct inode **inode, struct stat *attributes)
 {
-    const int error = look_up(context, parent_fd, name, crosses, inode, attributes);
+    int error = look_up(context, parent_fd, name, crosses, inode, attributes);
 
     if (error != -ESTALE && (error != 0 || !atomic_load(&(*inode)->is_stale)))
         return error;
     if (error == 0)
         let_go(context, *inode);
     ask_for_name(parent_fd, name);
-    return look_up(context, parent_fd, name, crosses, inode, attributes);
+    error = look_up(context, parent_fd, name, crosses, inode, attributes);
+    if (error == 0)
+        atomic_store(&(*inode)->is_stale, false);
+    return error;
 }
 
 /* Replies with the entry, or the error; the kernel's lookup is taken back if it never hears. */

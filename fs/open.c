@@ -115,8 +115,10 @@ static int open_gated(fuse_req_t req, struct inode *inode, int flags)
         return result;
     result = open_below(req, inode, pass.by_guard ? flags & ~O_TRUNC : flags);
     if (result >= 0 && pass.by_guard && ftruncate(pass.fd, 0) != 0) {
+        const int error = -errno;
+
         close(result);
-        result = guard_failed(context_of(req), inode, -errno);
+        result = guard_failed(context_of(req), inode, error);
     }
     gate_leave(&pass, &(struct gate_outcome){.effect = result >= 0 ? TRACE_CUTS : TRACE_UNSURE});
     return result;

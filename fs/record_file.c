@@ -441,17 +441,10 @@ static int write_record(struct context *context, struct inode *inode, struct rec
     return error == 0 && is_new ? record_directory_sync(context->records) : error;
 }
 
-static int stat_at_server(struct context *context, struct inode *inode, struct stat *attributes)
-{
-    _cleanup_pin_ struct inode_pin pin = inode_pin_scoped(context->inodes, inode);
-
-    return pin.fd < 0 ? pin.fd : inode_stat(context->inodes, inode, pin.fd, true, attributes);
-}
-
 int record_file_trace(struct context *context, struct inode *inode, struct trace *trace)
 {
     struct stat attributes;
-    const int error = stat_at_server(context, inode, &attributes);
+    const int error = inode_stat_at_server(context->inodes, inode, &attributes);
 
     if (error == 0)
         *trace = trace_of(&attributes);

@@ -73,9 +73,7 @@ static void run(struct context *context, struct job *job)
 
     pthread_mutex_lock(&inode->mutex);
     const bool is_owned = owner_state(&inode->owner) == OWNER_OWNER && inode->watch.is_on;
-    handle = inode->handles;
-    while (handle && !handle_reads(handle))
-        handle = handle->next;
+    handle = handle_reader(inode);
     pthread_mutex_unlock(&inode->mutex);
     if (is_owned && handle && !pool_expired(context->pool, job)) {
         guard_check(context, handle);

@@ -90,9 +90,10 @@ static int step_unlock(struct context *context, struct transition *transition)
     guard_choose(context, inode, &given);
     error = undoing ? lock_undo(context, inode, &transition->change)
                     : give(context, inode, &transition->change);
-    guard_choose(context, inode, NULL);
     if (error == 0)
         set_claim(inode, &transition->claims, !undoing);
+    else
+        guard_choose(context, inode, NULL); /* as it was */
     return error;
 }
 
@@ -380,7 +381,7 @@ void step_carry_out(struct context *context, struct transition *transition, enum
         outcome->error = wait_while(context, transition, writes_under_way);
         break;
     case HANDOFF_STEP_SYNC:
-        outcome->error = step_sync(transition);
+        outcome->error = guard_failed(context, inode, step_sync(transition));
         break;
     case HANDOFF_STEP_UNLOCK:
         outcome->error = step_unlock(context, transition);

@@ -115,6 +115,32 @@ def what_is_unlocked_and_opened_anew_writes_nothing(pair):
     expect_fenced(pair, a)
 
 
+@theme.scenario(OFF)
+def what_is_opened_later_reads_what_is_stored(pair):
+    """A VMM reads its image's head before it locks it: it must be able to come back."""
+    name, a = owned(pair)
+    a.read(2, 0, IMAGE_BYTES)
+    taken_over(pair, name)
+    expect_refused(a, "write 1 0 4096 X")
+    expect_fenced(pair, a)
+    expect_refused(a, f"read 2 0 {IMAGE_BYTES}")
+    a.open(3, name)
+    expect_same(a.read(3, 0, IMAGE_BYTES), runs("B"), "a new open reads")
+    expect_refused(a, "write 3 0 4096 X")
+
+
+@theme.scenario(options="profile=flock,deadline=1000")
+def a_lock_on_a_descriptor_that_cannot_read_is_not_lost(pair):
+    """As of `exec 9>image; flock 9`."""
+    name = pair.image()
+    a = pair.a.vmm(name, "w")
+    a.ask("flock 1 ex")
+    a.open(2, name, "r")
+    pair.a.ctl("status", pair.a.path(name))
+    expect_state(pair, a, 1, "owner")
+    a.write(1, 0, 4096, "A")
+
+
 @theme.scenario()
 def no_lock_is_taken_beside_lost_ones(pair):
     name, a = owned(pair)

@@ -57,6 +57,14 @@ class Lab:
         self.variant = None
 
 
+def last_words():
+    """What this process said last: why a test was skipped, for one."""
+    sys.stdout.flush()
+    with open("/proc/self/fd/1", encoding="utf-8", errors="replace") as said:
+        lines = [line for line in said.read().splitlines() if line.strip()]
+    return lines[-1] if lines else "no reason given"
+
+
 def run_cell(lab, cell):
     """In a process of its own: what it gave, to be written as JSON."""
     started = time.monotonic()
@@ -77,6 +85,7 @@ def run_cell(lab, cell):
         state, detail = cells.STALE, str(wrong)
     except SystemExit as ended:
         state = cells.SKIPPED if ended.code == testbed.EXIT_SKIPPED else cells.ERROR
+        detail = last_words()
     except scenario.FAILURES + (subprocess.SubprocessError, TimeoutError,
                                 pair.CallFailed) as failure:
         state, detail = cells.ERROR, f"{type(failure).__name__} {failure}"

@@ -24,6 +24,7 @@ import cases  # noqa: E402
 import cell as cells  # noqa: E402
 import machine  # noqa: E402
 import plan  # noqa: E402
+import testbed  # noqa: E402
 
 OUTPUT = os.path.join(machine.TOP_DIR, "build", "nfs")
 COLUMNS = ("stack", "case", "image", "variant", "state", "downtime_ms", "seconds", "detail")
@@ -49,7 +50,10 @@ def options_parse():
 
 def cells_chosen(options):
     find = cases.by_name()
-    named = [find(name) for name in options.choice if "/" in name]
+    try:
+        named = [find(name) for name in options.choice if "/" in name]
+    except (KeyError, ValueError) as error:
+        sys.exit(f"tests/nfs/run: no such cell (STACK/CASE/IMAGE/VARIANT): {error}")
     words = [word for word in options.choice if "/" not in word]
     unknown = [word for word in words if word not in cells.STACKS and word not in cases.CASES]
     if unknown:
@@ -188,25 +192,30 @@ def main():
         print("cases:", *cases.CASES, sep="\n  ")
         return 0
     chosen = plan.in_order(cells_chosen(options)) * options.repeat
+    if not chosen:
+        print("tests/nfs/run: no cell is chosen (--list names stacks and cases)", file=sys.stderr)
+        return 2
     if os.geteuid() != 0:
         sys.exit("tests/nfs/run: the machine's root is this system's: run it as root")
     machine.require()
     outcomes = run_all(chosen)
     print_table(outcomes)
     tsv = write_tsv(outcomes)
-    subprocess.run([os.path.join(NFS_DIR, "picture.py"), tsv, os.path.join(OUTPUT, "matrix.svg")],
-                   check=True)
     print_downtimes(outcomes)
     bad = [(cell, why) for cell, outcome in outcomes if (why := cells.judge(cell, outcome))]
     bad += [(name, f"not the same answer each time: {' '.join(states)}")
             for name, states in differing(outcomes).items()]
     for cell, why in bad:
         print(f"BAD {cell}: {why}")
-    for cell, outcome in outcomes:
-        if outcome.state == cells.SKIPPED:
-            print(f"skipped {cell}: {outcome.detail}")
+    skipped = [(cell, outcome) for cell, outcome in outcomes if outcome.state == cells.SKIPPED]
+    for cell, outcome in skipped:
+        print(f"skipped {cell}: {outcome.detail}")
     print(f"{len(outcomes)} cells, {len(bad)} not as they must be; {tsv}")
-    return 1 if bad else 0
+    drawn = subprocess.run([os.path.join(NFS_DIR, "picture.py"), tsv,
+                            os.path.join(OUTPUT, "matrix.svg")], check=False).returncode == 0
+    if bad or not drawn:
+        return 1
+    return testbed.EXIT_SKIPPED if skipped else 0
 
 
 if __name__ == "__main__":
