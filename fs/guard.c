@@ -50,18 +50,29 @@ static bool shares(const struct description *description, const struct handle *h
     return description->handle == handle->number;
 }
 
+static bool is_a_way(const struct context *context, const struct inode *inode,
+                     const struct profile_locks *locks, const struct description *description)
+{
+    const uint64_t owner = description->owner;
+
+    if (description->is_lost || description->access == O_RDONLY)
+        return false;
+    return owner == LOCK_OWNER_DAEMON
+               ? range_owner_holds(locks->ranges, owner)
+               : profile_owner_writes(context->options.profile, locks, inode->recognised, owner);
+}
+
+/* Without `locks`, nobody's are known: each writes by its own way, until the next change. */
 static void choose(struct context *context, struct inode *inode, const struct profile_locks *locks,
                    struct choice *choice)
 {
-    const enum profile profile = context->options.profile;
-
     for (struct handle *handle = inode->handles; handle; handle = handle->next)
         handle->guards_next = false;
+    if (!locks)
+        return;
     for (const struct description *description = inode->descriptions; description;
          description = description->next) {
-        if (description->is_lost || description->access == O_RDONLY ||
-            !(description->owner == LOCK_OWNER_DAEMON ||
-              profile_owner_writes(profile, locks, inode->recognised, description->owner)))
+        if (!is_a_way(context, inode, locks, description))
             continue;
         offer(choice, description->fd);
         for (struct handle *handle = inode->handles; handle; handle = handle->next) {
@@ -69,7 +80,7 @@ static void choose(struct context *context, struct inode *inode, const struct pr
                 handle->guards_next = true;
         }
     }
-    if (profile != PROFILE_FLOCK)
+    if (context->options.profile != PROFILE_FLOCK)
         return;
     for (struct handle *handle = inode->handles; handle; handle = handle->next) {
         if (handle->was_lost || !handle_writes(handle) ||
@@ -119,9 +130,8 @@ void guard_choose(struct context *context, struct inode *inode, const struct loc
 
     pthread_mutex_lock(&inode->mutex);
     const bool before = inode->guard_fd >= 0;
-    if (error == 0) /* without memory: as it was, until the next change */
-        choose(context, inode, &locks, &choice);
-    if (error == 0 && put(inode, &choice))
+    choose(context, inode, error == 0 ? &locks : NULL, &choice);
+    if (put(inode, &choice))
         drain(inode);
     const bool after = inode->guard_fd >= 0;
     pthread_mutex_unlock(&inode->mutex);
