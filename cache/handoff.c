@@ -227,6 +227,8 @@ static void enter_unlock(struct handoff *handoff, struct owner *owner)
 {
     if (handoff->plan.kind == HANDOFF_RELEASE)
         hand_over(owner, handoff->plan.stops_handles);
+    if (handoff->plan.takes_back && owner->standing == OWNER_HANDED_OVER)
+        owner->standing = OWNER_NEVER;
     if (handoff->plan.kind == HANDOFF_DOWNGRADE)
         share(owner);
 }

@@ -55,12 +55,13 @@ struct handoff_outcome {
 /* What is wanted, fixed for the whole transition. */
 struct handoff_plan {
     enum handoff_kind kind;
-    bool writes;             /* the claim wanted may write: its owner is recorded */
-    bool tests;              /* the locks do not exclude by themselves (QEMU's, the ioctl's) */
-    bool conflict_is_error;  /* the ioctl: nobody tests for itself */
-    bool stops_handles;      /* RELEASE by the ioctl: open handles write no more, owner or not */
-    bool has_caller;         /* somebody waits for the answer: not a close, a kill */
-    bool keeps_record;       /* record=on or require */
+    bool writes;            /* the claim wanted may write: its owner is recorded */
+    bool tests;             /* the locks do not exclude by themselves (QEMU's, the ioctl's) */
+    bool conflict_is_error; /* the ioctl: nobody tests for itself */
+    bool stops_handles;     /* RELEASE by the ioctl: open handles write no more, owner or not */
+    bool takes_back;        /* RELEASE of what was acquired a moment ago: nothing was handed over */
+    bool has_caller;        /* somebody waits for the answer: not a close, a kill */
+    bool keeps_record;      /* record=on or require */
     bool record_is_required; /* record=require */
 };
 

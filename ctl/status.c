@@ -214,11 +214,16 @@ static bool report_init(struct report *report, bool as_json)
     return report->files != NULL;
 }
 
+static const char unchecked[] = "the store does not answer: whether the locks are held still, and "
+                                "whether others changed a file, is unknown";
+
 /* Hands the files over to the document. */
 static bool report_print_json(struct report *report)
 {
     struct json_object *files = report->files;
 
+    if (report->is_unchecked)
+        complain("%s", unchecked);
     report->files = NULL;
     return json_print_document("files", files);
 }
@@ -236,8 +241,7 @@ static bool report_print(struct report *report)
     if (report->has_unknown_pids)
         puts("pid 0: the holder is in another pid namespace, or the lock is the mount's own.");
     if (report->is_unchecked)
-        puts("The store does not answer: whether the locks are held still, and whether others "
-             "changed a file, is unknown.");
+        puts(unchecked);
     return true;
 }
 

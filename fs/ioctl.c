@@ -115,15 +115,23 @@ static void file_begin(struct handoff_call *call, struct call_file *file, enum i
         transition_forget(context, file->inode, deadline_ms, file_done, file);
         break;
     default:
-        transition_release(context, file->inode, deadline_ms, file_done, file);
+        if (call->takes_back)
+            transition_take_back(context, file->inode, deadline_ms, file_done, file);
+        else
+            transition_release(context, file->inode, deadline_ms, file_done, file);
         break;
     }
 }
 
-/* Taking back leaves alone what failed, and what was so before. */
+/*
+ * Taking back leaves alone what failed, and what was owned before an acquire. A release stops the
+ * writes of files that nobody owned, too: only an acquire lets those go on.
+ */
 static bool is_wanted(const struct handoff_call *call, const struct call_file *file)
 {
-    return !call->takes_back || (file->is_done && file->was_owned == (call->call == IOCTL_RELEASE));
+    if (!call->takes_back)
+        return true;
+    return file->is_done && (call->call == IOCTL_RELEASE || !file->was_owned);
 }
 
 static void call_begin(struct handoff_call *call, enum ioctl_call which)

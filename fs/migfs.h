@@ -59,9 +59,10 @@
  * acquires nothing. Of a file that this host owns there is nothing to forget.
  *
  * With `pid` the files are a group, such as the images of one virtual machine: if one of them fails
- * those that are done by then are taken back, each to what it was before, before the call returns.
- * What could not be taken back is counted by files_done. The pid is one of the mount's pid
- * namespace; a process that has none of the files open is no error: no file is done.
+ * those that are done by then are taken back before the call returns, so that each is written as it
+ * was before; one that nobody owned is owned after a RELEASE that failed. What could not be taken
+ * back is counted by files_done. The pid is one of the mount's pid namespace; a process that has
+ * none of the files open is no error: no file is done.
  *
  * Returns 0 when all files are done. Otherwise -1 with the errno of the first that failed, which
  * the argument names, too; the others were tried all the same:

@@ -178,7 +178,8 @@ static DIR *open_listing(const struct record_directory *directory)
 }
 
 /* With the mutex held. On failure the old list stays, and the next look tries again. */
-static int list(struct record_directory *directory)
+/* 0 and whether it differs from the list before, or a negative errno. */
+static int list(struct record_directory *directory, bool *differs)
 {
     DIR *listing = open_listing(directory);
     ino_t *inos = NULL, ino;
@@ -204,6 +205,8 @@ static int list(struct record_directory *directory)
     }
     if (count > 0)
         qsort(inos, count, sizeof(*inos), compare_inos);
+    *differs = count != directory->count ||
+               (count > 0 && memcmp(inos, directory->inos, count * sizeof(*inos)) != 0);
     free(directory->inos);
     directory->inos = inos;
     directory->count = count;
@@ -213,7 +216,7 @@ static int list(struct record_directory *directory)
 bool record_directory_look(struct record_directory *directory)
 {
     struct statx now;
-    bool moved, listed = false;
+    bool moved, listed = false, differs = false;
 
     if (statx(directory->path_fd, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC,
               STATX_MTIME | STATX_CTIME, &now) != 0)
@@ -225,7 +228,7 @@ bool record_directory_look(struct record_directory *directory)
     if (moved)
         directory->moved_at_ns = pool_now_ns();
     if (moved || pool_now_ns() - directory->moved_at_ns < UNSETTLED_NS) {
-        listed = list(directory) == 0;
+        listed = list(directory, &differs) == 0;
         if (listed) {
             directory->mtime = now.stx_mtime;
             directory->ctime = now.stx_ctime;
@@ -233,7 +236,7 @@ bool record_directory_look(struct record_directory *directory)
         }
     }
     pthread_mutex_unlock(&directory->mutex);
-    return listed && moved;
+    return listed && (moved || differs);
 }
 
 bool record_directory_lists(struct record_directory *directory, ino_t ino)

@@ -53,8 +53,9 @@ int record_file_trace(struct context *context, struct inode *inode, struct trace
 struct record_news {
     enum record_state state;
     uint64_t generation;
-    struct trace trace;     /* of the file, now */
-    uint64_t flushed_bytes; /* of a hand-over, so far */
+    struct trace trace;             /* of the file, now */
+    uint64_t flushed_bytes;         /* of a hand-over, so far */
+    const struct record_host *host; /* who handed it over; NULL: this one */
     uint64_t duration_ns;
 };
 

@@ -340,7 +340,9 @@ static int step_write_record(struct context *context, struct transition *transit
                   (uintmax_t)inode->identity.ino, strerror(-error));
         return error;
     }
-    if (news.state == RECORD_RELEASED)
+    if (transition->forgets) /* it hands nothing over */
+        news.host = transition->verify.seen ? &transition->verify.seen->record.host : NULL;
+    else if (news.state == RECORD_RELEASED)
         news.duration_ns = (uint64_t)(pool_now_ns() - transition->started_ns);
     return record_file_write(context, inode, &news);
 }

@@ -60,7 +60,8 @@ static struct handoff_plan plan_of(const struct context *context,
         .tests = by_ioctl || profile == PROFILE_AUTO || profile == PROFILE_QEMU,
         .conflict_is_error = transition->conflict_is_error,
         .has_caller = transition->has_caller,
-        .stops_handles = transition->change.action == LOCK_GIVE_DAEMON,
+        .stops_handles = transition->change.action == LOCK_GIVE_DAEMON && !transition->takes_back,
+        .takes_back = transition->takes_back,
         .keeps_record = context->options.record != RECORD_OFF,
         .record_is_required = context->options.record == RECORD_REQUIRE,
     };
@@ -397,9 +398,11 @@ static bool has_to_forget(const struct transition *transition)
     return state != OWNER_OWNER && state != OWNER_SHARED;
 }
 
+enum ioctl_purpose { HANDS_OVER, FORGETS, TAKES_BACK };
+
 static void submit_for_ioctl(struct context *context, struct inode *inode,
-                             const struct lock_change *change, bool forgets, unsigned deadline_ms,
-                             job_done done, void *data)
+                             const struct lock_change *change, enum ioctl_purpose purpose,
+                             unsigned deadline_ms, job_done done, void *data)
 {
     struct transition *transition = transition_new(inode, change);
 
@@ -409,8 +412,9 @@ static void submit_for_ioctl(struct context *context, struct inode *inode,
     }
     transition->has_caller = true;
     transition->conflict_is_error = true;
-    transition->forgets = forgets;
-    transition->still_wanted = forgets ? has_to_forget : NULL;
+    transition->forgets = purpose == FORGETS;
+    transition->takes_back = purpose == TAKES_BACK;
+    transition->still_wanted = purpose == FORGETS ? has_to_forget : NULL;
     transition->job.done = done;
     transition->job.done_data = data;
     transition_submit(context, transition, deadline_ms);
@@ -425,18 +429,30 @@ void transition_acquire(struct context *context, struct inode *inode, uint64_t a
         .range = {.type = RANGE_READ, .owner = LOCK_OWNER_DAEMON, .pid = pid},
     };
 
-    submit_for_ioctl(context, inode, &change, false, deadline_ms, done, data);
+    submit_for_ioctl(context, inode, &change, HANDS_OVER, deadline_ms, done, data);
 }
 
-void transition_release(struct context *context, struct inode *inode, unsigned deadline_ms,
-                        job_done done, void *data)
+static void give_daemon(struct context *context, struct inode *inode, enum ioctl_purpose purpose,
+                        unsigned deadline_ms, job_done done, void *data)
 {
     const struct lock_change change = {
         .action = LOCK_GIVE_DAEMON,
         .range = {.end = RANGE_MAX, .owner = LOCK_OWNER_DAEMON},
     };
 
-    submit_for_ioctl(context, inode, &change, false, deadline_ms, done, data);
+    submit_for_ioctl(context, inode, &change, purpose, deadline_ms, done, data);
+}
+
+void transition_release(struct context *context, struct inode *inode, unsigned deadline_ms,
+                        job_done done, void *data)
+{
+    give_daemon(context, inode, HANDS_OVER, deadline_ms, done, data);
+}
+
+void transition_take_back(struct context *context, struct inode *inode, unsigned deadline_ms,
+                          job_done done, void *data)
+{
+    give_daemon(context, inode, TAKES_BACK, deadline_ms, done, data);
 }
 
 void transition_forget(struct context *context, struct inode *inode, unsigned deadline_ms,
@@ -447,5 +463,5 @@ void transition_forget(struct context *context, struct inode *inode, unsigned de
         .range = {.type = RANGE_READ, .owner = LOCK_OWNER_DAEMON},
     };
 
-    submit_for_ioctl(context, inode, &change, true, deadline_ms, done, data);
+    submit_for_ioctl(context, inode, &change, FORGETS, deadline_ms, done, data);
 }

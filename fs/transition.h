@@ -21,6 +21,7 @@ struct transition {
     struct description *waited_on; /* kept by the wait, until the job has seen its end */
     bool has_caller;               /* who is told, and may keep its lock when giving fails */
     bool conflict_is_error;
+    bool takes_back;       /* a release that undoes an acquire */
     bool forgets;          /* accepts what is there, and acquires nothing */
     unsigned retries_left; /* while a closing handle stands in the way */
 
@@ -62,6 +63,10 @@ void transition_acquire(struct context *context, struct inode *inode, uint64_t a
                         uint32_t pid, unsigned deadline_ms, job_done done, void *data);
 void transition_release(struct context *context, struct inode *inode, unsigned deadline_ms,
                         job_done done, void *data);
+
+/* Undoes a transition_acquire of a moment ago: its open handles are not stopped. */
+void transition_take_back(struct context *context, struct inode *inode, unsigned deadline_ms,
+                          job_done done, void *data);
 
 /*
  * What the file holds now is accepted: its record says so to the next owner. Errors as those of an
