@@ -228,6 +228,18 @@ static int take_daemon(struct context *context, struct inode *inode, struct lock
     return 0;
 }
 
+/* Whether a handle has locks of flock(2) yet that the store took away. */
+static bool any_flock_lost(struct inode *inode)
+{
+    bool lost = false;
+
+    pthread_mutex_lock(&inode->mutex);
+    for (const struct handle *handle = inode->handles; handle && !lost; handle = handle->next)
+        lost = handle->was_lost && range_handle_holds(&inode->flocks, handle->number, RANGE_READ);
+    pthread_mutex_unlock(&inode->mutex);
+    return lost;
+}
+
 /* Whether locks that the store took away were not given back yet: none is taken beside them. */
 static bool any_lost(struct inode *inode, const struct lock_change *change)
 {
@@ -236,10 +248,8 @@ static bool any_lost(struct inode *inode, const struct lock_change *change)
         if (description->is_lost && range_owner_holds(&inode->ranges, description->owner))
             return true;
     }
-    for (const struct handle *handle = inode->handles; handle; handle = handle->next) {
-        if (handle->was_lost && range_handle_holds(&inode->flocks, handle->number, RANGE_READ))
-            return true;
-    }
+    if (any_flock_lost(inode))
+        return true;
     return change->is_flock && change->handle->was_lost; /* it has no other description */
 }
 
