@@ -2,24 +2,46 @@
 #include "fault.h"
 
 #ifdef MIGFS_FAULTS
+#include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 #define LOOK_AGAIN_NS 1000000
+#define MOST_NAME 64
 
-bool fault_skips(enum handoff_kind kind, enum handoff_step step)
+/* Whether `name` is "STEP" or "KIND:STEP" of this one. */
+static bool is_named(const char *name, enum handoff_kind kind, enum handoff_step step)
 {
-    const char *skipped = getenv("MIGFS_SKIP_STEP");
     const char *kind_name = handoff_kind_name(kind);
     const size_t length = strlen(kind_name);
 
-    if (!skipped)
-        return false;
-    if (strncmp(skipped, kind_name, length) == 0 && skipped[length] == ':')
-        skipped += length + 1;
-    return strcmp(skipped, handoff_step_name(step)) == 0;
+    if (strncmp(name, kind_name, length) == 0 && name[length] == ':')
+        name += length + 1;
+    return strcmp(name, handoff_step_name(step)) == 0;
+}
+
+static void die_if_asked(enum handoff_kind kind, enum handoff_step step)
+{
+    const char *path = getenv("MIGFS_KILL_FILE");
+    char name[MOST_NAME] = "";
+    const int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+
+    if (fd < 0)
+        return;
+    if (read(fd, name, sizeof(name) - 1) > 0 && is_named(name, kind, step))
+        (void)raise(SIGKILL);
+    close(fd);
+}
+
+bool fault_at(enum handoff_kind kind, enum handoff_step step)
+{
+    const char *skipped = getenv("MIGFS_SKIP_STEP");
+
+    die_if_asked(kind, step);
+    return skipped && is_named(skipped, kind, step);
 }
 
 void fault_hold_write(void)

@@ -2,8 +2,10 @@
 /*
  * Trouble on purpose, in builds with MIGFS_FAULTS alone: the environment variable MIGFS_SKIP_STEP
  * ("STEP", or "KIND:STEP" for those of one kind of transition) names a step that is taken for done:
- * what a step is for shows when it is left out (tests/hosts/steps.py). MIGFS_HOLD_WRITES names a
- * file: while it exists writes that have passed the gate wait.
+ * what a step is for shows when it is left out (tests/hosts/steps.py). MIGFS_KILL_FILE names a
+ * file: the daemon is killed at the step that it names likewise, before any of it is done
+ * (tests/hosts/killed.py). MIGFS_HOLD_WRITES names a file: while it exists writes that have passed
+ * the gate wait.
  */
 #ifndef MIGFS_FS_FAULT_H
 #define MIGFS_FS_FAULT_H
@@ -13,11 +15,11 @@
 #include <stdbool.h>
 
 #ifdef MIGFS_FAULTS
-/* Whether the step is left out. Any thread. */
-bool fault_skips(enum handoff_kind kind, enum handoff_step step);
+/* Dies there, or returns whether the step is left out. Any thread. */
+bool fault_at(enum handoff_kind kind, enum handoff_step step);
 void fault_hold_write(void);
 #else
-static inline bool fault_skips(enum handoff_kind kind, enum handoff_step step)
+static inline bool fault_at(enum handoff_kind kind, enum handoff_step step)
 {
     (void)kind;
     (void)step;

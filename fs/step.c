@@ -352,7 +352,7 @@ void step_carry_out(struct context *context, struct transition *transition, enum
 {
     struct inode *inode = transition->job.inode;
 
-    if (fault_skips(transition->handoff.plan.kind, step))
+    if (fault_at(transition->handoff.plan.kind, step))
         return;
     switch (step) {
     case HANDOFF_STEP_LOCK:

@@ -215,14 +215,34 @@ static int begin(struct context *context, struct inode *inode, struct verify *ve
     return take_extents(inode, verify);
 }
 
+/* What an owner that did not hand over wrote last, its record does not say. */
+static void say_left(struct context *context, struct inode *inode, const struct record *record)
+{
+    char *path;
+
+    pthread_mutex_lock(&inode->mutex);
+    const bool is_own = inode->owner.recorded; /* of this mount, which goes on as owner */
+    pthread_mutex_unlock(&inode->mutex);
+    if (is_own)
+        return;
+    path = path_of(context, inode);
+    log_warning("%s: host %s owned it and never handed it over (generation %ju): what it wrote last "
+                "may be missing, and nothing is verified; check the image",
+                path ? path : "a file", record->host.name, (uintmax_t)record->generation);
+    free(path);
+}
+
 int verify_file(struct context *context, struct handle *handle, struct verify *verify,
                 int64_t until_ns)
 {
     struct inode *inode = handle->inode;
 
-    /* What an owner that did not hand over wrote last, its record does not say. */
-    if (!verify->seen || !verify->seen->is_valid || verify->seen->record.state != RECORD_RELEASED)
+    if (!verify->seen || !verify->seen->is_valid)
         return 0;
+    if (verify->seen->record.state != RECORD_RELEASED) {
+        say_left(context, inode, &verify->seen->record);
+        return 0;
+    }
     if (!verify->begun) {
         const int error = begin(context, inode, verify);
 

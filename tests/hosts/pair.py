@@ -8,6 +8,7 @@ import dataclasses
 import errno
 import os
 import select
+import signal
 import subprocess
 import sys
 
@@ -122,16 +123,35 @@ class Host:
         self.stack = stack
         self.below = bed.mount_ctofs(store)
         self.held_writes = bed.unique("hold")  # while it exists; with MIGFS_FAULTS alone
-        environment = {"MIGFS_HOLD_WRITES": self.held_writes}
-        if stack.skip:
-            environment["MIGFS_SKIP_STEP"] = stack.skip
-        if stack.kind == "migfs":
-            self.above = bed.mount_migfs(self.below.path, options=stack.options, env=environment)
-        elif stack.kind == "bindfs":
-            self.above = bed.mount_bindfs(self.below.path)
-        else:
-            self.above = self.below
+        self.kill_file = bed.unique("kill")    # so, too
+        self.above = self._mount()
         self.vmms = []
+
+    def _mount(self):
+        if self.stack.kind == "bindfs":
+            return self.bed.mount_bindfs(self.below.path)
+        if self.stack.kind != "migfs":
+            return self.below
+        environment = {"MIGFS_HOLD_WRITES": self.held_writes, "MIGFS_KILL_FILE": self.kill_file}
+        if self.stack.skip:
+            environment["MIGFS_SKIP_STEP"] = self.stack.skip
+        return self.bed.mount_migfs(self.below.path, options=self.stack.options, env=environment)
+
+    def kill_at(self, step):
+        """migfs of this host is to die at the step (fs/fault.h)."""
+        with open(self.kill_file, "w", encoding="ascii") as file:
+            file.write(step)
+
+    def wait_killed(self):
+        """It did; its VMMs end with it."""
+        self.above.wait_end(expect=-signal.SIGKILL)
+        os.unlink(self.kill_file)
+        self.end_vmms()
+        self.above.abort()
+
+    def restart(self):
+        """Mounts anew after wait_killed."""
+        self.above = self._mount()
 
     def path(self, name):
         return os.path.join(self.above.path, name)
@@ -167,9 +187,10 @@ class Host:
 
     def umount(self):
         self.end_vmms()
-        if self.above is not self.below:
+        if self.above is not self.below and not self.above.ended:
             self.above.umount()
-        self.below.umount()
+        if not self.below.ended:
+            self.below.umount()
 
 
 class Pair:

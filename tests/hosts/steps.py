@@ -6,7 +6,8 @@ The twins need a build with MIGFS_FAULTS. Some steps are masked by others most o
 in a corner. DROP: ctofs, as Linux's NFS client, drops its pages at a lock by itself; pages that came
 after the lock. READ_RECORD: each lock looks at a record that is listed; where the list could not be
 read, and where records are required. INVALIDATE of a release: its FLUSH drops pages, too; where no
-handle can have written.
+handle can have written. FLUSH of a release: its INVALIDATE writes pages out, too, and has the record
+written again; where the daemon dies before.
 """
 import os
 
@@ -163,14 +164,18 @@ def who_opens_beside_an_owner_knows(pair):
 
 # Release --------------------------------------------------------------------------------------
 
-@needs("release:FLUSH")
-def mapped_pages_come_along(pair):
-    _, a, b = opened(pair)
+@needs("release:FLUSH", fresh=True)
+def a_record_says_released_of_what_is_all_there(pair):
+    """The pages of mappings, too: what follows would write them out, had the daemon not died."""
+    name, a, b = opened(pair)
     a.lock(1)
     a.ask(f"map 1 {IMAGE_BYTES}")
-    a.unlock(1, 101)
+    a.unlock(1, 101, *REST)
     a.ask(f"store 1 0 {IMAGE_BYTES} A")
-    a.unlock(1, 201)
+    pair.a.kill_at("release:INVALIDATE")
+    testbed.check(a.error("unlock 1 201 1") != 0, "unlocked by a dead daemon")
+    pair.a.wait_killed()
+    testbed.check(pair.record(name)[0] == "released", "the daemon died before its record")
     b.lock(1)
     expect_same(b.read(1, 0, IMAGE_BYTES), runs("A"), "B reads")
 

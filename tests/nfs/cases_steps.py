@@ -143,13 +143,20 @@ def who_opens_beside_an_owner_knows(site):
 # Release ---------------------------------------------------------------------------------------
 
 @needs("release:FLUSH")
-def mapped_pages_come_along(site):
-    _, a, b = opened(site)
+def a_record_says_released_of_what_is_all_there(site):
+    """The pages of mappings, too: what follows would write them out, had the daemon not died."""
+    name, a, b = opened(site)
     a.lock(1)
     a.ask(f"map 1 {IMAGE_BYTES}")
-    a.unlock(1, 101)
+    a.unlock(1, 101, *REST)
     a.ask(f"store 1 0 {IMAGE_BYTES} A")
-    a.unlock(1, 201)
+    with open(site.kill_file(site.a.name), "w", encoding="ascii") as file:
+        file.write("release:INVALIDATE")
+    testbed.check(a.error("unlock 1 201 1") != 0, "unlocked by a dead daemon")
+    site.wait_killed(site.a)
+    with open(record_path(site, name), "rb") as file:
+        states = [file.read(4096)[48] for _ in range(2)]
+    testbed.check(2 in states, f"the daemon died before its record: {states}")
     b.lock(1)
     expect_read(b, "A", "the new owner")
 

@@ -2,6 +2,7 @@
 """Where a cell happens: two hosts on one NFS server, each with its own mount of the export and its
 stack over it."""
 import os
+import signal
 import types
 
 import cell as cells
@@ -71,15 +72,29 @@ class Site(scenario.Pair):
         skipped = self.case.step if stack == cells.WITHOUT_STEP else ""
         return self.bed.mount(
             "fuse.migfs", command + (["-o", self.case.options] if self.case.options else []), below,
-            env={"MIGFS_SKIP_STEP": skipped, "MIGFS_HOLD_WRITES": self.held_writes(name)}).path
+            env={"MIGFS_SKIP_STEP": skipped, "MIGFS_HOLD_WRITES": self.held_writes(name),
+                 "MIGFS_KILL_FILE": self.kill_file(name)}).path
 
     def held_writes(self, name):
         """While this file exists the writes of a host's migfs wait behind the gate."""
         return os.path.join(self.bed.root, f"hold.{name}")
 
+    def kill_file(self, name):
+        """A host's migfs dies at the step that this file names (fs/fault.h)."""
+        return os.path.join(self.bed.root, f"kill.{name}")
+
+    def mount_of(self, host):
+        return next(mount for mount in self.bed.mounts if mount.path == host.directory)
+
     def daemon(self, host):
         """The process that serves a host's mount."""
-        return next(mount.pid for mount in self.bed.mounts if mount.path == host.directory)
+        return self.mount_of(host).pid
+
+    def wait_killed(self, host):
+        """Its migfs has died at the step that it was told."""
+        mount = self.mount_of(host)
+        mount.wait_end(expect=-signal.SIGKILL)
+        mount.abort()
 
     def file(self, byte=b"0", length=pair.IMAGE_BYTES):
         """The name of a new file, put into the store before anybody looks."""
