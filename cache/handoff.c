@@ -188,14 +188,19 @@ static bool applies(const struct handoff *handoff, enum handoff_step step)
     }
 }
 
-/* An acquire owns, a release hands over; either one taken back does the opposite. */
+/*
+ * An acquire owns, a release hands over; either one taken back does the opposite. Where the record
+ * of the acquire could not be written the release's is the first to tell of this turn.
+ */
 static void enter_record(struct handoff *handoff, const struct owner *owner)
 {
-    const bool taking = takes_locks(handoff->plan.kind) && handoff->plan.kind != HANDOFF_FORGET;
+    const enum handoff_kind kind = handoff->plan.kind;
+    const bool taking = takes_locks(kind) && kind != HANDOFF_FORGET;
+    const bool is_untold = taking || (kind == HANDOFF_RELEASE && !owner->recorded);
 
     handoff->record_state = taking != handoff->undoing ? RECORD_OWNED : RECORD_RELEASED;
     if (!handoff->undoing)
-        handoff->generation = owner->generation + (taking ? 1 : 0);
+        handoff->generation = owner->generation + (is_untold ? 1 : 0);
 }
 
 /*

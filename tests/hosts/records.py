@@ -4,7 +4,7 @@
 import errno
 import os
 
-from pair import Host, IMAGE_BYTES, Pair, runs
+from pair import Host, IMAGE_BYTES, Pair, QEMU_BYTES, runs
 from scenario import QUICK, Theme, expect, expect_same, expect_state
 import testbed
 
@@ -282,6 +282,52 @@ def a_directory_that_cannot_be_written(pair):
         vmm.close()
         above.umount()
         below.umount()
+
+
+# Writes that fail -----------------------------------------------------------------------------
+
+def hand_over_with_failed_write(pair, operation, error, after):
+    """A hands over, but one of its calls to the store fails, of the record or of the image; then B
+    acquires. How many such calls A made."""
+    name = pair.image()
+    a = pair.a.vmm(name)
+    counter = {"write": "writes", "fsync": "fsyncs"}[operation]
+    before = pair.a.counter(counter)
+    pair.a.control(f"fail {operation} {error} 1 {after}")
+    told = [a.error(f"lock 1 r {byte} 1") for byte in QEMU_BYTES]
+    if not any(told):
+        told = [a.error(f"write 1 0 {IMAGE_BYTES} A"), a.error("fsync 1")]
+        told += [a.error(f"unlock 1 {byte} 1") for byte in QEMU_BYTES]
+    pair.a.control(f"fail {operation} {error} 0")
+    calls = pair.a.counter(counter) - before
+    record = pair.record(name)
+    a.close()
+    b = pair.b.vmm(name)
+    b.lock(1)
+    expect_same(b.state(1), "owner", f"B after {record}, {operation} {after}")
+    seen = b.read(1, 0, IMAGE_BYTES)
+    if not any(told):
+        expect_same(seen, runs("A"), f"B reads what A's VMM has stored, {operation} {after}")
+    if record is not None:
+        testbed.check(record[1] >= 1, f"{record} of the first owner, {operation} {after}, {told}")
+        testbed.check(record[0] == "owned" or not any(told[2:]), f"{record}, the VMM got {told}")
+    b.close()
+    return calls
+
+
+def a_hand_over_meets(error):
+    def run(pair):
+        for operation, least in (("write", 3), ("fsync", 1)):
+            calls = hand_over_with_failed_write(pair, operation, error, 1000)
+            testbed.check(calls >= least, f"{calls} calls of {operation} in a hand-over")
+            for after in range(calls):
+                hand_over_with_failed_write(pair, operation, error, after)
+    return run
+
+
+for code in ("ENOSPC", "EIO"):
+    theme.scenario(name=f"each_write_that_fails_with_{code.lower()}_is_survived")(
+        a_hand_over_meets(code))
 
 
 # Hidden ---------------------------------------------------------------------------------------

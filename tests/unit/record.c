@@ -391,6 +391,94 @@ static void write_torn_at_any_byte_loses_the_newer_record_only(void **state)
     assert_int_equal(index, 1); /* untorn at last */
 }
 
+/* Power cuts ---------------------------------------------------------------------------------- */
+
+/* A disk writes these whole; of several on their way any may be there after the power was cut. */
+#define SECTOR_BYTES 512
+#define SLOT_SECTORS (RECORD_SLOT_BYTES / SECTOR_BYTES)
+
+/* What a file holds of a write to it, by the bits of `stored`. */
+static void store_sectors(uint8_t *file, size_t offset, const uint8_t *bytes, size_t size,
+                          unsigned stored)
+{
+    for (size_t i = 0; i < size / SECTOR_BYTES; i++) {
+        if (stored & 1U << i)
+            memcpy(file + offset + i * SECTOR_BYTES, bytes + i * SECTOR_BYTES, SECTOR_BYTES);
+    }
+}
+
+/* Every file that a cut in the writing of `next` leaves, and `visit` with each. */
+static void cut_in_write(const uint8_t *before, const struct record *next,
+                         void (*visit)(const uint8_t *file, const struct record *next, void *data),
+                         void *data)
+{
+    uint8_t after[RECORD_FILE_BYTES], file[RECORD_FILE_BYTES];
+
+    memcpy(after, before, sizeof(after));
+    const size_t at = write_next(after, next) * (size_t)RECORD_SLOT_BYTES;
+    for (unsigned stored = 0; stored < 1U << SLOT_SECTORS; stored++) {
+        memcpy(file, before, sizeof(file));
+        store_sectors(file, at, after + at, RECORD_SLOT_BYTES, stored);
+        visit(file, next, data);
+    }
+}
+
+/* The record before, or the next one; never less, never a mixture. */
+static void assert_one_of(const uint8_t *file, const struct record *next, void *data)
+{
+    const struct record *before = data;
+    struct record decoded;
+    unsigned slot;
+
+    assert_int_equal(decode(file, RECORD_FILE_BYTES, &decoded, &slot), RECORD_VALID);
+    assert_true(records_are_equal(&decoded, before) || records_are_equal(&decoded, next));
+}
+
+/* Whoever finds it so writes the record after it, and has the power cut, too. */
+static void cut_again(const uint8_t *file, const struct record *next, void *data)
+{
+    const struct record after = sample_record(next->generation + 1, next->sequence + 1);
+    struct record present;
+    unsigned slot;
+
+    assert_one_of(file, next, data);
+    assert_int_equal(decode(file, RECORD_FILE_BYTES, &present, &slot), RECORD_VALID);
+    cut_in_write(file, &after, assert_one_of, &present);
+}
+
+static void power_cut_leaves_the_record_before_or_the_next_one(void **state)
+{
+    struct record before = sample_record(7, 7), next = sample_record(8, 8);
+    const struct record older = sample_record(6, 6);
+    uint8_t file[RECORD_FILE_BYTES];
+
+    (void)state;
+    record_encode(&older, file);
+    record_encode(&before, file + OTHER_SLOT);
+    cut_in_write(file, &next, cut_again, &before);
+}
+
+/* The first write is of both slots, into a file that may have its length later than its bytes. */
+static void power_cut_in_the_first_write_leaves_it_or_nothing(void **state)
+{
+    const struct record first = sample_record(1, 1);
+    uint8_t whole[RECORD_FILE_BYTES] = {0};
+
+    (void)state;
+    record_encode(&first, whole);
+    for (size_t size = 0; size <= RECORD_FILE_BYTES; size += SECTOR_BYTES) {
+        for (unsigned stored = 0; stored < 1U << SLOT_SECTORS; stored++) {
+            uint8_t file[RECORD_FILE_BYTES] = {0};
+            struct record decoded;
+            unsigned slot;
+
+            store_sectors(file, 0, whole, RECORD_SLOT_BYTES, stored);
+            if (decode(file, size, &decoded, &slot) == RECORD_VALID)
+                assert_true(records_are_equal(&decoded, &first));
+        }
+    }
+}
+
 /* Bad files ----------------------------------------------------------------------------------- */
 
 static void sample_file(uint8_t *file, struct record *older, struct record *newer)
@@ -682,6 +770,8 @@ int main(void)
         cmocka_unit_test(higher_generation_counts_then_higher_sequence),
         cmocka_unit_test(slots_alternate_and_the_last_written_counts),
         cmocka_unit_test(write_torn_at_any_byte_loses_the_newer_record_only),
+        cmocka_unit_test(power_cut_leaves_the_record_before_or_the_next_one),
+        cmocka_unit_test(power_cut_in_the_first_write_leaves_it_or_nothing),
         cmocka_unit_test(every_truncation_is_torn_or_missing),
         cmocka_unit_test(a_file_that_is_too_long_is_torn),
         cmocka_unit_test(corruption_of_any_byte_leaves_the_other_slot),
