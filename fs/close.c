@@ -33,7 +33,7 @@ static bool is_last_handle(struct inode *inode)
 static void last_close(struct context *context, struct inode *inode)
 {
     lock_last_close(context, inode);
-    record_file_last_close(inode);
+    record_file_close(inode);
     record_collect(context);
     backing_end_fresh(inode);
     passthrough_last_close(context, inode);

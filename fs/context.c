@@ -112,7 +112,7 @@ int context_start(struct context *context)
 static int abandon(struct inode *inode, void *data)
 {
     lock_last_close(data, inode);
-    record_file_last_close(inode);
+    record_file_close(inode);
     return 0;
 }
 

@@ -352,7 +352,7 @@ void data_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         fuse_reply_err(req, EBADF);
         return;
     }
-    error = close_below(handle);
+    error = handle_settle(handle, close_below(handle));
     if (error != 0) {
         forget_written(handle->inode);
         error = guard_failed(context, handle->inode, error);
@@ -376,17 +376,18 @@ void data_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 void data_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi)
 {
     struct handle *handle;
-    int error = -backing_handle(context_of(req), fi->fh, &handle);
+    int error = backing_handle(context_of(req), fi->fh, &handle);
 
     (void)ino;
     if (error == 0) {
-        error = (data_only ? fdatasync(handle->fd) : fsync(handle->fd)) == 0 ? 0 : errno;
+        error = (data_only ? fdatasync(handle->fd) : fsync(handle->fd)) == 0 ? 0 : -errno;
+        error = handle_settle(handle, error);
         if (error != 0) {
             forget_written(handle->inode);
-            error = -guard_failed(context_of(req), handle->inode, -error);
+            error = guard_failed(context_of(req), handle->inode, error);
         }
     }
-    fuse_reply_err(req, error);
+    fuse_reply_err(req, -error);
 }
 
 /* Two modes move all that follows. */

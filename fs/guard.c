@@ -9,6 +9,7 @@
 #include "log.h"
 #include "notify.h"
 #include "pool.h"
+#include "record_file.h"
 #include "status.h"
 
 #include <errno.h>
@@ -199,6 +200,7 @@ static void fence(struct context *context, struct inode *inode)
         inode_ref(context->inodes, inode);
     mark_lost(context, inode);
     guard_choose(context, inode, NULL);
+    record_file_close(inode);
     if (notify_inode(context, inode) != 0)
         log_warning("pages of inode %ju could not be dropped", (uintmax_t)inode->identity.ino);
     say_fenced(context, inode);

@@ -28,6 +28,9 @@ struct handle {
     uint64_t description_owner;
     bool description_owner_known;
 
+    /* A hand-over's sync was told it in the place of this handle's next fsync(2) or close(2). */
+    atomic_int owed_error; /* 0 or a negative errno */
+
     /* Set by FLUSH, cleared by any other use: its RELEASE may be on its way. */
     atomic_bool may_be_closing;
 
@@ -71,6 +74,14 @@ void handle_close(struct context *context, struct handle *handle);
 
 /* The caller's F_SETFL is not told to a filesystem: a request's flags are, and are followed. */
 void handle_follow_flags(struct handle *handle, int flags);
+
+/* The error of a sync of the handle, or the one that it is owed. */
+static inline int handle_settle(struct handle *handle, int error)
+{
+    const int owed = atomic_exchange(&handle->owed_error, 0);
+
+    return error != 0 ? error : owed;
+}
 
 static inline bool handle_reads(const struct handle *handle)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "record_file.h"
 
+#include "guard.h"
 #include "handle.h"
 #include "log.h"
 #include "names.h"
@@ -28,6 +29,7 @@ struct record_handle {
     unsigned slot; /* that counts */
     bool has_slot;
     bool is_future;        /* somebody newer keeps it: never written */
+    bool is_guarded;       /* it holds a lock, which may be lost */
     pthread_mutex_t mutex; /* also across a read or write of it */
 };
 
@@ -64,7 +66,7 @@ static int look_if_plain(struct inode *inode, void *data)
  * name. */
 static void forget_record(struct inode *inode)
 {
-    record_file_last_close(inode);
+    record_file_close(inode);
     tell_owner_of_none(inode);
 }
 
@@ -183,7 +185,7 @@ static int record_handle_of(struct context *context, struct inode *inode, int fl
     return 0;
 }
 
-void record_file_last_close(struct inode *inode)
+void record_file_close(struct inode *inode)
 {
     struct record_handle *record;
 
@@ -193,6 +195,32 @@ void record_file_last_close(struct inode *inode)
     pthread_mutex_unlock(&inode->mutex);
     if (record)
         record_handle_put(inode, record);
+}
+
+void record_file_guard(struct context *context, struct inode *inode)
+{
+    struct flock lock = {.l_whence = SEEK_SET, .l_len = 1};
+    struct record_handle *record;
+
+    pthread_mutex_lock(&inode->mutex);
+    const bool wanted = inode->owner.recorded && context->options.fence != FENCE_OFF;
+    record = inode->record;
+    if (record)
+        record->references++;
+    pthread_mutex_unlock(&inode->mutex);
+    if (!record)
+        return;
+    pthread_mutex_lock(&record->mutex);
+    if (record->is_guarded != wanted) {
+        lock.l_type = wanted ? F_RDLCK : F_UNLCK;
+        if (fcntl(record->fd, F_OFD_SETLK, &lock) == 0)
+            record->is_guarded = wanted;
+        else
+            log_info("no lock on the record of inode %ju: %s", (uintmax_t)inode->identity.ino,
+                      strerror(errno));
+    }
+    pthread_mutex_unlock(&record->mutex);
+    record_handle_put(inode, record);
 }
 
 /* Reads the whole file, past the client's cache. Returns the bytes there are, or an errno. */
@@ -234,7 +262,10 @@ static void tell_owner(struct context *context, struct inode *inode, const struc
 
     pthread_mutex_lock(&inode->mutex);
     (void)owner_record_seen(&inode->owner, foreign, record->generation); /* record_look compares */
+    const bool is_taken = foreign && owner_state(&inode->owner) == OWNER_OWNER;
     pthread_mutex_unlock(&inode->mutex);
+    if (is_taken)
+        (void)guard_failed(context, inode, -EIO); /* whether its locks are still there */
 }
 
 static int judge(struct context *context, struct inode *inode, struct record_handle *handle,
@@ -261,8 +292,9 @@ static int judge(struct context *context, struct inode *inode, struct record_han
     return verdict == RECORD_MISSING ? 0 : -EIO;
 }
 
+/* *lost: it may be the description that cannot be read, since its lock is gone. */
 static int read_and_judge(struct context *context, struct inode *inode,
-                          struct record_handle *handle, struct record_seen *seen)
+                          struct record_handle *handle, struct record_seen *seen, bool *lost)
 {
     uint8_t *bytes = aligned_alloc(RECORD_ALIGNMENT, READ_BYTES);
     ssize_t size;
@@ -272,33 +304,46 @@ static int read_and_judge(struct context *context, struct inode *inode,
         return -ENOMEM;
     pthread_mutex_lock(&handle->mutex);
     size = read_fresh(handle, bytes);
+    *lost = size < 0 && handle->is_guarded;
     error = size < 0 ? (int)size : judge(context, inode, handle, bytes, (size_t)size, seen);
-    if (size < 0)
+    if (size < 0 && !*lost)
         say_once(context, inode, strerror((int)-size));
     pthread_mutex_unlock(&handle->mutex);
     free(bytes);
     return error;
 }
 
+/* By the inode's description of it, or by a new one in its place. */
+static int read_record(struct context *context, struct inode *inode, struct record_seen *seen,
+                       bool *lost)
+{
+    struct record_handle *handle;
+    int error = record_handle_of(context, inode, 0, &handle);
+
+    if (error == -ENOENT)
+        tell_owner_of_none(inode);
+    if (error != 0)
+        return error == -ENOENT ? 0 : error;
+    error = read_and_judge(context, inode, handle, seen, lost);
+    if (*lost)
+        record_file_close(inode);
+    record_handle_put(inode, handle);
+    return error;
+}
+
 int record_file_read(struct context *context, struct inode *inode, struct record_seen *seen)
 {
     const bool required = context->options.record == RECORD_REQUIRE;
-    struct record_handle *handle;
+    bool lost = false;
     int error;
 
     if (seen)
         seen->is_valid = false;
     if (!record_file_is_kept(context, inode))
         return required && S_ISREG(inode->type) && !context->records ? -EIO : 0;
-    error = record_handle_of(context, inode, 0, &handle);
-    if (error == -ENOENT) {
-        tell_owner_of_none(inode);
-        return 0;
-    }
-    if (error == 0) {
-        error = read_and_judge(context, inode, handle, seen);
-        record_handle_put(inode, handle);
-    }
+    error = read_record(context, inode, seen, &lost);
+    if (lost)
+        error = read_record(context, inode, seen, &lost);
     return required ? error : 0;
 }
 

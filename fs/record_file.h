@@ -65,7 +65,15 @@ struct record_news {
  */
 int record_file_write(struct context *context, struct inode *inode, const struct record_news *news);
 
-/* The last handle of the inode is gone: its record is no longer kept open. */
-void record_file_last_close(struct inode *inode);
+/*
+ * While the record names this mount as owner its description of it holds a read lock: a store that
+ * has taken the locks of a host away refuses then what that writes to its records, too (DESIGN §3).
+ * In the inode's turn, after the answer: it is nobody's to wait for. A store that has no lock to
+ * give keeps nobody from anything.
+ */
+void record_file_guard(struct context *context, struct inode *inode);
+
+/* The record is no longer kept open: after the last close, and once its lock is lost. */
+void record_file_close(struct inode *inode);
 
 #endif

@@ -197,7 +197,15 @@ static int step_flush(struct context *context, struct transition *transition)
     return error != 0 ? error : take_writeback_error(inode);
 }
 
-/* A description remembers write-back errors of its own: all that may have written are asked. */
+static bool is_told(const struct transition *transition, const struct handle *handle)
+{
+    return transition->has_caller && transition->change.handle == handle;
+}
+
+/*
+ * A description remembers write-back errors of its own, and tells each once: all that may have
+ * written are asked, and who is not told now is told later.
+ */
 static int step_sync(struct transition *transition)
 {
     struct inode *inode = transition->job.inode;
@@ -210,8 +218,11 @@ static int step_sync(struct transition *transition)
     handle = inode->handles;
     while (handle && error == 0) {
         pthread_mutex_unlock(&inode->mutex);
-        if (handle_writes(handle) && !handle->is_delayed && fdatasync(handle->fd) != 0)
+        if (handle_writes(handle) && !handle->is_delayed && fdatasync(handle->fd) != 0) {
             error = -errno;
+            if (!is_told(transition, handle))
+                atomic_store(&handle->owed_error, error);
+        }
         pthread_mutex_lock(&inode->mutex);
         handle = handle->next;
     }
@@ -374,7 +385,7 @@ void step_carry_out(struct context *context, struct transition *transition, enum
         outcome->error = step_verify(context, transition);
         break;
     case HANDOFF_STEP_WRITE_RECORD:
-        outcome->error = step_write_record(context, transition);
+        outcome->error = guard_failed(context, inode, step_write_record(context, transition));
         break;
     case HANDOFF_STEP_FLUSH:
         outcome->error = step_flush(context, transition);

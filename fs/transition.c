@@ -204,10 +204,13 @@ static void mark_released(struct inode *inode, const struct handle *closing)
 
 static void finish(struct context *context, struct transition *transition, int error)
 {
+    struct inode *inode = transition->job.inode;
+
     if (transition->answer)
         transition->answer(context, transition, error);
     else
         pool_reply(context->pool, &transition->job, error);
+    record_file_guard(context, inode);
     pool_finish(context->pool, &transition->job);
 }
 

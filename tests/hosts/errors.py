@@ -99,6 +99,22 @@ def a_killed_vmm_that_was_synced_hands_over(pair):
     expect_same(b.read(1, 0, IMAGE_BYTES), runs("A"), "B reads")
 
 
+@theme.scenario()
+def a_close_that_hands_over_keeps_the_errors_of_others(pair):
+    """What its sync is told by another handle's description, that handle's fsync tells."""
+    name = pair.image()
+    a = pair.a.vmm(name)
+    a.open(2, name)
+    a.lock(1)
+    a.write(2, 0, IMAGE_BYTES, "A")
+    pair.a.control("fail write EIO 100")
+    a.error("close 1")
+    testbed.wait_until(lambda: "may be lost" in pair.a.above.log_text(), what="the failed release")
+    pair.a.control("fail write EIO 0")
+    expect_same(a.error("fsync 2"), errno.EIO, "the errno of an fsync after it")
+    expect_same(a.error("fsync 2"), 0, "and of one more")
+
+
 @theme.scenario(COHERENCE_OFF)
 def an_acquire_that_cannot_drop_gives_its_bytes_back(pair):
     """A lock that fails was not taken: the other host may go on."""

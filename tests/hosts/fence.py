@@ -3,6 +3,7 @@
 """A host is cut off for longer than its lease, and another one takes its image over: nothing that
 the first one does then comes to the store, from whatever descriptor, until it acquires anew."""
 import errno
+import os
 
 from pair import IMAGE_BYTES, runs
 from scenario import QUICK, Theme, Wrong, expect_same, expect_state
@@ -150,6 +151,53 @@ def no_lock_is_taken_beside_lost_ones(pair):
     testbed.check(a.error("lock 1 r 110 1") == errno.EIO, "a lock beside the lost ones")
     late = pair.a.vmm(name)
     testbed.check(late.error("lock 1 r 100 1") == errno.EIO, "another's lock beside the lost ones")
+
+
+def is_open_below(pair, name):
+    """Whether A's daemon has the image open, not only found."""
+    process = f"/proc/{pair.a.above.pid}"
+    for number in os.listdir(f"{process}/fd"):
+        try:
+            path = os.readlink(f"{process}/fd/{number}")
+            with open(f"{process}/fdinfo/{number}", encoding="ascii") as file:
+                flags = int(file.read().split("flags:")[1].split()[0], 8)
+        except FileNotFoundError:
+            continue  # closed meanwhile
+        if path == os.path.join(pair.a.below.path, name) and not flags & os.O_PATH:
+            return True
+    return False
+
+
+def keeps_the_owners_record(give):
+    """A host that does not know yet that it has lost its image hands it over."""
+    def scenario(pair):
+        name, a = owned(pair)
+        b = taken_over(pair, name)
+        record = pair.record(name)
+        give(a)
+        testbed.wait_until(lambda: not is_open_below(pair, name), what="A's close below")
+        expect_same(pair.record(name), record, "the record of the owner")
+        b.write(1, 0, IMAGE_BYTES, "C")
+        b.unlock(1)
+        testbed.check(pair.record(name)[:2] == ("released", 2), f"{pair.record(name)}")
+        late = pair.a.vmm(name)
+        late.lock(1)
+        expect_state(pair, late, 1, "owner")
+        testbed.check(pair.record(name)[:2] == ("owned", 3), f"{pair.record(name)}")
+        expect_same(late.read(1, 0, IMAGE_BYTES), runs("C"), "A reads")
+    return scenario
+
+
+def unlocks_all(vmm):
+    for byte in (100, 101, 103, 201, 203):
+        vmm.error(f"unlock 1 {byte} 1")
+    vmm.close()
+
+
+for how, what in (("unlock", unlocks_all), ("close", lambda vmm: vmm.close()),
+                  ("kill", lambda vmm: vmm.kill())):
+    theme.scenario(OFF, name=f"the_owners_record_stays_after_a_stale_{how}")(
+        keeps_the_owners_record(what))
 
 
 @theme.scenario()

@@ -290,7 +290,6 @@ const struct mutant mutants[] = {
         .guard = "a fence of the record",
         .scenario = "partition",
         .mutation = MUTATION_RECORD_UNFENCED,
-        .is_gap = true,
     },
     {
         .name = "disorderly",
@@ -311,7 +310,6 @@ const struct mutant mutants[] = {
         .guard = "a memory of what a close's SYNC was told, for the other handles",
         .scenario = "two-handles",
         .mutation = MUTATION_SWALLOWED_ERROR,
-        .is_gap = true,
     },
     {
         .name = "keeps-written",
