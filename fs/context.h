@@ -6,7 +6,12 @@
  * Lock order of the whole program, outermost first; each is held for a few instructions, and none
  * across a reply, a notification or a call below unless its own comment says so:
  *
- *     inode_table.lock → inode.mutex → lock_table.mutex → pool.mutex, events.mutex
+ *     handle.open_mutex, handle.directory_mutex, record_handle.mutex, record_directory.mutex
+ *     → inode_table.lock → inode.mutex → lock_table.mutex → pool.mutex, events.mutex
+ *
+ * The first four are held across calls below, each for one handle, one record or the listing of all
+ * records, and never two of them at once. Within the locks of the table of handles, the guard's
+ * watch, an ioctl's group and a status check none is taken: they may follow any.
  */
 #ifndef MIGFS_FS_CONTEXT_H
 #define MIGFS_FS_CONTEXT_H

@@ -129,29 +129,53 @@ static int mount_fd_of(const struct inode_table *table, dev_t dev)
     return mount ? mount->fd : -1;
 }
 
-/*
- * Whether the filesystem of `dev` has handles to identify inodes by. Found out from the first inode
- * met there, which is the root of it; the lock is held across that.
- */
-static bool has_handles(struct inode_table *table, dev_t dev, int path_fd)
+/* The first inode that is met on a filesystem is its root. NULL: out of memory. */
+static struct crossed_mount *mount_new(dev_t dev, int path_fd)
+{
+    struct crossed_mount *mount = malloc(sizeof(*mount));
+
+    if (mount)
+        *mount = (struct crossed_mount){.dev = dev,
+                                        .fd = identity_open_mount(path_fd),
+                                        .renames_open = identity_is_nfs(path_fd)};
+    return mount;
+}
+
+static void mount_free(struct crossed_mount *mount)
+{
+    if (!mount)
+        return;
+    close_if_open(mount->fd);
+    free(mount);
+}
+
+static const struct crossed_mount *mount_find_locked(struct inode_table *table, dev_t dev)
 {
     pthread_mutex_lock(&table->lock);
-    const struct crossed_mount *known = mount_find(table, dev);
-    if (!known) {
-        struct crossed_mount *mount = malloc(sizeof(*mount));
-
-        if (mount) {
-            *mount = (struct crossed_mount){.dev = dev,
-                                            .fd = identity_open_mount(path_fd),
-                                            .renames_open = identity_is_nfs(path_fd),
-                                            .next = table->mounts};
-            table->mounts = mount;
-        }
-        known = mount;
-    }
-    const bool has = known && known->fd >= 0;
+    const struct crossed_mount *mount = mount_find(table, dev);
     pthread_mutex_unlock(&table->lock);
-    return has;
+    return mount;
+}
+
+/* Whether the filesystem of `dev` has handles to identify inodes by; a mount once known stays. */
+static bool has_handles(struct inode_table *table, dev_t dev, int path_fd)
+{
+    const struct crossed_mount *known = mount_find_locked(table, dev);
+    struct crossed_mount *made = known ? NULL : mount_new(dev, path_fd);
+
+    if (made) {
+        pthread_mutex_lock(&table->lock);
+        known = mount_find(table, dev); /* another thread may have been faster */
+        if (!known) {
+            made->next = table->mounts;
+            table->mounts = made;
+            known = made;
+            made = NULL;
+        }
+        pthread_mutex_unlock(&table->lock);
+    }
+    mount_free(made);
+    return known && known->fd >= 0;
 }
 
 int inode_pin(struct inode_table *table, struct inode *inode)
@@ -376,8 +400,7 @@ void inode_table_free(struct inode_table *table)
     }
     for (struct crossed_mount *mount = table->mounts, *next; mount; mount = next) {
         next = mount->next;
-        close_if_open(mount->fd);
-        free(mount);
+        mount_free(mount);
     }
     free(table->by_id);
     free(table->by_identity);

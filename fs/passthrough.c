@@ -33,23 +33,37 @@ static struct caller become_able(int fd)
     return caller_begin_as(attributes.st_uid, attributes.st_gid);
 }
 
-static int register_file(fuse_req_t req, int fd)
+static int backing_id_of(struct inode *inode)
 {
-    _cleanup_caller_ struct caller caller = become_able(fd);
+    pthread_mutex_lock(&inode->mutex);
+    const int id = inode->backing_id;
+    pthread_mutex_unlock(&inode->mutex);
+    return id;
+}
 
-    return caller.error == 0 ? fuse_passthrough_open(req, fd) : 0;
+/* One id an inode: the mutex is held across the registration, which asks no store. */
+static int register_file(fuse_req_t req, struct handle *handle)
+{
+    _cleanup_caller_ struct caller caller = become_able(handle->fd);
+    struct inode *inode = handle->inode;
+
+    if (caller.error != 0)
+        return 0;
+    pthread_mutex_lock(&inode->mutex);
+    if (inode->backing_id == 0)
+        inode->backing_id = fuse_passthrough_open(req, handle->fd);
+    const int id = inode->backing_id;
+    pthread_mutex_unlock(&inode->mutex);
+    return id;
 }
 
 int passthrough_open(fuse_req_t req, struct handle *handle, struct fuse_file_info *fi)
 {
     struct inode *inode = handle->inode;
+    int id = backing_id_of(inode);
 
-    /* The mutex is held across the registration: one id an inode, and the call does not block. */
-    pthread_mutex_lock(&inode->mutex);
-    if (inode->backing_id == 0)
-        inode->backing_id = register_file(req, handle->fd);
-    const int id = inode->backing_id;
-    pthread_mutex_unlock(&inode->mutex);
+    if (id <= 0)
+        id = register_file(req, handle);
     if (id <= 0) {
         log_error("inode %ju cannot be passed through to its filesystem; mount with io=daemon",
                   (uintmax_t)inode->identity.ino);
