@@ -9,7 +9,7 @@ from scenario import COHERENCE_OFF, Theme, expect, expect_same, expect_state
 import testbed
 
 theme = Theme("conflict")
-SHORT = "deadline=600"
+SHORT = "deadline=1200"
 
 
 def owned(pair):
@@ -42,7 +42,7 @@ def a_second_vmm_sees_the_first(pair):
     expect_same(a.read(1, 0, IMAGE_BYTES), runs("C"), "the owner reads")
 
 
-@theme.scenario("fence=off,deadline=600", options=SHORT)
+@theme.scenario("fence=off,deadline=1200", options=SHORT)
 def who_was_owner_until_a_contest_stays_stopped(pair):
     """Through each handle that was open then, though another one of them is closed."""
     name = pair.image()
@@ -62,7 +62,7 @@ def who_was_owner_until_a_contest_stays_stopped(pair):
     expect_state(pair, a, 1, "released")
 
 
-@theme.scenario("deadline=600,profile=none", options=SHORT)
+@theme.scenario("deadline=1200,profile=none", options=SHORT)
 def a_second_vmm_gives_the_first_time_to_go(pair):
     """The lock that would make an owner waits most of the deadline for who is on its way out."""
     _, a, b = owned(pair)
@@ -120,7 +120,7 @@ def a_killed_owner_is_followed_at_once(pair):
     testbed.check(took < 60, f"it took {took:.1f} s")
 
 
-@theme.scenario("profile=none,deadline=600", options=SHORT)
+@theme.scenario("profile=none,deadline=1200", options=SHORT)
 def who_came_second_becomes_owner_by_asking_again(pair):
     _, a, b = owned(pair)
     b.lock(1)

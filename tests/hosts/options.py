@@ -74,7 +74,7 @@ def strict_refuses_a_creator_whose_file_another_host_made_first(pair):
     testbed.check(error == errno.EIO, f"errno {error}")
 
 
-@theme.scenario(options="fence=strict,deadline=500")
+@theme.scenario(options="fence=strict,deadline=1500")
 def strict_lets_those_write_who_hold_a_write_byte(pair):
     """Beside an owner that will not go: what QEMU makes of it is QEMU's."""
     _, _, b = standing_by(pair)
