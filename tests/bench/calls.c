@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * calls KIND PATH MILLISECONDS
+ *     makes calls of one kind below the directory PATH, and prints how many and the nanoseconds
+ *     that they took. KIND: fstat, open (and close), create (and unlink), lookup (of three
+ *     components), lock (and unlock, one byte that means nothing).
+ * calls handover FILE CACHED DIRTY
+ *     locks FILE as QEMU does, reads CACHED bytes, writes DIRTY bytes, unlocks it, and prints the
+ *     nanoseconds of the locks and of the unlocks.
+ */
+#include <err.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define CHUNK ((size_t)1 << 20)
+#define LONE_BYTE 4096
+
+static const off_t qemu_bytes[] = {100, 101, 201};
+
+static int64_t now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
+static void lock_byte(int fd, off_t byte, short type)
+{
+    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+
+    if (fcntl(fd, F_OFD_SETLK, &lock) != 0)
+        err(1, "lock of byte %jd", (intmax_t)byte);
+}
+
+/* ---- calls of one kind ---- */
+
+static void call_fstat(int fd)
+{
+    struct stat attributes;
+
+    if (fstat(fd, &attributes) != 0)
+        err(1, "fstat");
+}
+
+static void call_open(int fd)
+{
+    const int opened = openat(fd, "file", O_RDWR);
+
+    if (opened < 0)
+        err(1, "open");
+    close(opened);
+}
+
+static void call_create(int fd)
+{
+    const int made = openat(fd, "new", O_RDWR | O_CREAT | O_EXCL, 0600);
+
+    if (made < 0 || unlinkat(fd, "new", 0) != 0)
+        err(1, "create and unlink");
+    close(made);
+}
+
+static void call_lookup(int fd)
+{
+    struct stat attributes;
+
+    if (fstatat(fd, "a/b/c", &attributes, 0) != 0)
+        err(1, "stat of a/b/c");
+}
+
+static void call_lock(int fd)
+{
+    lock_byte(fd, LONE_BYTE, F_WRLCK);
+    lock_byte(fd, LONE_BYTE, F_UNLCK);
+}
+
+static const struct kind {
+    const char *name;
+    void (*call)(int fd);
+    bool is_of_file;
+} kinds[] = {
+    {"fstat", call_fstat, true},    {"open", call_open, false}, {"create", call_create, false},
+    {"lookup", call_lookup, false}, {"lock", call_lock, true},
+};
+
+static const struct kind *kind_of(const char *name)
+{
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        if (strcmp(kinds[i].name, name) == 0)
+            return &kinds[i];
+    }
+    errx(1, "%s is no kind of call", name);
+}
+
+static int prepare(const struct kind *kind, const char *path)
+{
+    const int directory = open(path, O_RDONLY | O_DIRECTORY);
+    int file;
+
+    if (directory < 0)
+        err(1, "%s", path);
+    file = openat(directory, "file", O_RDWR | O_CREAT, 0600);
+    if (file < 0)
+        err(1, "%s/file", path);
+    (void)mkdirat(directory, "a", 0700); /* there from the round before */
+    (void)mkdirat(directory, "a/b", 0700);
+    (void)mkdirat(directory, "a/b/c", 0700);
+    if (kind->is_of_file)
+        return file;
+    close(file);
+    return directory;
+}
+
+static int run_calls(const char *name, const char *path, int64_t most_ns)
+{
+    const struct kind *kind = kind_of(name);
+    const int fd = prepare(kind, path);
+    const int64_t start = now_ns();
+    int64_t count = 0;
+
+    while (now_ns() - start < most_ns) {
+        for (int i = 0; i < 16; i++, count++)
+            kind->call(fd);
+    }
+    printf("%jd %jd\n", (intmax_t)count, (intmax_t)(now_ns() - start));
+    return 0;
+}
+
+/* ---- a hand-over ---- */
+
+static void lock_all(int fd, short type)
+{
+    for (size_t i = 0; i < sizeof(qemu_bytes) / sizeof(qemu_bytes[0]); i++)
+        lock_byte(fd, qemu_bytes[i], type);
+}
+
+static void touch(int fd, char *buffer, off_t length, bool writes)
+{
+    for (off_t at = 0; at < length; at += (off_t)CHUNK) {
+        const ssize_t count = writes ? pwrite(fd, buffer, CHUNK, at) : pread(fd, buffer, CHUNK, at);
+
+        if (count != (ssize_t)CHUNK)
+            err(1, "%zd bytes at %jd", count, (intmax_t)at);
+    }
+}
+
+static int hand_over(const char *path, off_t cached, off_t dirty)
+{
+    char *buffer = malloc(CHUNK);
+    const int fd = open(path, O_RDWR);
+
+    if (!buffer || fd < 0)
+        err(1, "%s", path);
+    const int64_t begun = now_ns();
+    lock_all(fd, F_RDLCK);
+    const int64_t owned = now_ns();
+    memset(buffer, (int)(begun & 0xff), CHUNK);
+    touch(fd, buffer, cached, false);
+    touch(fd, buffer, dirty, true);
+    const int64_t ending = now_ns();
+    lock_all(fd, F_UNLCK);
+    printf("%jd %jd\n", (intmax_t)(owned - begun), (intmax_t)(now_ns() - ending));
+    close(fd);
+    free(buffer);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 5 && strcmp(argv[1], "handover") == 0)
+        return hand_over(argv[2], atoll(argv[3]), atoll(argv[4]));
+    if (argc != 4)
+        errx(1, "usage: calls KIND PATH MILLISECONDS | calls handover FILE CACHED DIRTY");
+    return run_calls(argv[1], argv[2], atoll(argv[3]) * 1000000);
+}

@@ -1,0 +1,92 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""picture.py DIRECTORY: bench.svg, bars a workload with their spread, and handover.svg, of the TSV
+files there. Runs with the distribution's own Python, whose matplotlib is a package.
+"""
+import csv
+import os
+import sys
+
+import matplotlib
+
+matplotlib.use("svg")
+import matplotlib.pyplot as plot  # noqa: E402
+
+COLOURS = {"migfs": "#1b6ca8", "migfs-passthrough": "#6fb1de", "migfs-coherence-off": "#b5d5ee",
+           "passthrough_hp": "#b7a57a", "passthrough_hp-daemon": "#8d99ae", "bindfs": "#e07a5f",
+           "mergerfs": "#81b29a"}
+
+
+def rows_of(directory, name):
+    path = os.path.join(directory, name)
+    if not os.path.exists(path):
+        return []
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def draw_bench(rows, path):
+    works = list(dict.fromkeys(row["workload"] for row in rows))
+    stacks = [name for name in dict.fromkeys(row["stack"] for row in rows) if name != "native"]
+    height = 0.8 / len(stacks)
+    figure, axes = plot.subplots(figsize=(8, 0.9 + len(works) * (0.16 + 0.14 * len(stacks))))
+    for i, stack in enumerate(stacks):
+        mine = {row["workload"]: row for row in rows if row["stack"] == stack}
+        ratios = [float(mine[work]["ratio"]) for work in works]
+        spread = [[ratio - float(mine[work]["least"]) for ratio, work in zip(ratios, works)],
+                  [float(mine[work]["most"]) - ratio for ratio, work in zip(ratios, works)]]
+        axes.barh([y - 0.4 + (i + 0.5) * height for y in range(len(works))], ratios, height,
+                  label=stack, color=COLOURS[stack],
+                  xerr=[[max(0, value) for value in side] for side in spread],
+                  error_kw={"lw": 0.6, "ecolor": "#444444"})
+    axes.axvline(1, color="#444444", lw=0.8)
+    axes.set_yticks(range(len(works)), works, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.4)
+    axes.set_xlabel("of the native directory's rate: 1 is as fast, more is better", fontsize=8)
+    axes.legend(fontsize=7, loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False)
+    finish(figure, axes, path)
+
+
+def draw_handover(rows, path):
+    figure, (left, right) = plot.subplots(1, 2, figsize=(8, 3))
+    for kind, colour in (("dirty", "#e07a5f"), ("cached", "#1b6ca8")):
+        mine = [row for row in rows if row["what"].endswith(f"MiB {kind}")]
+        left.plot([int(row["what"].split()[0]) for row in mine],
+                  [float(row["release_ms"]) for row in mine], "o-", color=colour, label=kind)
+    left.set_xlabel("MiB", fontsize=8)
+    left.set_ylabel("release, ms", fontsize=8)
+    left.legend(fontsize=8, frameon=False)
+    mine = [row for row in rows if "files at once" in row["what"]]
+    counts = [int(row["what"].split()[0]) for row in mine]
+    for column, name, colour in (("acquire_ms", "acquire", "#1b6ca8"),
+                                 ("release_ms", "release", "#e07a5f"),
+                                 ("store_ms", "the store alone", "#8d99ae")):
+        right.plot(counts, [float(row[column]) for row in mine], "o-", color=colour, label=name)
+    right.set_xlabel("files at once", fontsize=8)
+    right.set_ylabel("all of them, ms", fontsize=8)
+    right.legend(fontsize=8, frameon=False)
+    for axes in (left, right):
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+    finish(figure, right, path, left)
+
+
+def finish(figure, axes, path, *others):
+    for one in (axes, *others):
+        one.tick_params(labelsize=8)
+        one.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+
+
+def main():
+    directory = sys.argv[1]
+    for name, draw in (("bench", draw_bench), ("handover", draw_handover)):
+        rows = rows_of(directory, name + ".tsv")
+        if rows:
+            draw(rows, os.path.join(directory, name + ".svg"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What is done to each stack. A workload gives a Sample: how much a second, so that more is better,
+and what a request cost its server in processor time."""
+import dataclasses
+import json
+import os
+import subprocess
+
+import testbed
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    rate: float           # in the workload's unit, a second
+    cpu_us: float = None  # of the server, a request; None: not asked
+
+
+@dataclasses.dataclass(frozen=True)
+class Workload:
+    name: str
+    unit: str
+    run: object  # (bed, place, effort) -> Sample
+    quick: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Effort:
+    """How long and how large."""
+    milliseconds: int
+    data_mib: int
+    hot_mib: int
+    copy_mib: int
+
+
+def fio(bed, effort, path, *arguments):
+    """The sum of all jobs: (requests, bytes, seconds)."""
+    run = bed.run(["fio", "--name=bench", f"--filename={path}", "--time_based",
+                   f"--runtime={effort.milliseconds}ms", "--norandommap", "--randrepeat=0",
+                   "--group_reporting", "--output-format=json", *arguments], timeout_s=120)
+    job = json.loads(run.stdout[run.stdout.index("{"):])["jobs"][0]
+    sides = [job["read"], job["write"]]
+    return (sum(side["total_ios"] for side in sides), sum(side["io_bytes"] for side in sides),
+            max(side["runtime"] for side in sides) / 1000)
+
+
+def of_fio(name, *arguments, megabytes=False, hot=False, quick=True):
+    def run(bed, place, effort):
+        path = place.data(effort.hot_mib if hot else effort.data_mib)
+        if hot:
+            with open(path, "rb") as file:
+                while file.read(1 << 20):
+                    pass
+        before = place.cpu_s()
+        requests, count, seconds = fio(bed, effort, path, *arguments)
+        cpu_us = (place.cpu_s() - before) * 1e6 / max(requests, 1)
+        return Sample((count / 1e6 if megabytes else requests) / seconds, cpu_us)
+    return Workload(name, "MB" if megabytes else "requests", run, quick)
+
+
+def direct(how, depth, engine, **fields):
+    name = f"4k random {how}, QD{depth}, {engine}"
+    return of_fio(name, f"--rw=rand{how}", "--bs=4k", f"--iodepth={depth}", f"--ioengine={engine}",
+                  "--direct=1", **fields)
+
+
+def of_calls(kind, quick=True):
+    def run(bed, place, effort):
+        directory = os.path.join(place.path, "calls")
+        os.makedirs(directory, exist_ok=True)
+        before = place.cpu_s()
+        done = bed.run([testbed.binary("calls"), kind, directory, effort.milliseconds])
+        count, nanoseconds = map(int, done.stdout.split())
+        return Sample(count / nanoseconds * 1e9, (place.cpu_s() - before) * 1e6 / count)
+    return Workload({"open": "open and close", "create": "create and unlink",
+                     "lookup": "stat of a/b/c", "lock": "lock and unlock"}.get(kind, kind), "calls",
+                    run, quick)
+
+
+def copy(bed, place, effort):
+    source = place.data(effort.copy_mib)
+    with open(source, "rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    target = os.path.join(place.path, "copied")
+    timed = bed.run(["/usr/bin/env", "bash", "-c", 'TIMEFORMAT=%R; time cp "$0" "$1"', source,
+                     target])
+    os.unlink(target)
+    return Sample(effort.copy_mib * 1.048576 / float(timed.stderr.split()[-1]))
+
+
+def page_cache(_bed, place, effort):
+    """How many bytes are read for one that stays in memory: 1 is right, 0.5 is kept twice."""
+    path = place.data(effort.copy_mib)
+    subprocess.run(["sync"], check=True)
+    with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as file:
+        file.write("1")
+    before = cached_mib()
+    with open(path, "rb") as file:
+        while file.read(1 << 20):
+            pass
+    return Sample(effort.copy_mib / max(cached_mib() - before, 1))
+
+
+def cached_mib():
+    with open("/proc/meminfo", encoding="ascii") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("Cached:")) / 1024
+
+
+WORKLOADS = [
+    direct("read", 1, "libaio"),
+    direct("read", 1, "io_uring", quick=False),
+    direct("read", 32, "libaio"),
+    direct("read", 32, "io_uring", quick=False),
+    direct("write", 1, "libaio"),
+    direct("write", 1, "io_uring", quick=False),
+    direct("write", 32, "libaio"),
+    direct("write", 32, "io_uring", quick=False),
+    of_fio("1M sequential read, QD4", "--rw=read", "--bs=1M", "--iodepth=4", "--ioengine=libaio",
+           "--direct=1", megabytes=True),
+    of_fio("1M sequential write, QD4", "--rw=write", "--bs=1M", "--iodepth=4", "--ioengine=libaio",
+           "--direct=1", megabytes=True, quick=False),
+    of_fio("4k hot cached read", "--rw=randread", "--bs=4k", "--ioengine=psync", hot=True),
+    of_fio("4k write and fsync", "--rw=randwrite", "--bs=4k", "--ioengine=psync", "--fsync=1"),
+    of_fio("eight synchronous writers", "--rw=randwrite", "--bs=4k", "--ioengine=psync",
+           "--direct=1", "--numjobs=8"),
+    of_calls("fstat"),
+    of_calls("open"),
+    of_calls("create"),
+    of_calls("lookup"),
+    of_calls("lock"),
+    Workload("cp", "MB", copy),
+    Workload("bytes read for one kept in memory", "bytes", page_cache, quick=False),
+]
