@@ -3,7 +3,8 @@
  * Trouble on purpose, in builds with MIGFS_FAULTS alone: the environment variable MIGFS_SKIP_STEP
  * ("STEP", or "KIND:STEP" for those of one kind of transition) names a step that is taken for done:
  * what a step is for shows when it is left out (tests/hosts/steps.py). MIGFS_HOLD_WRITES names a
- * file: while it exists writes that have passed the gate wait.
+ * file: while it exists writes that have passed the gate wait. MIGFS_KEEP_METADATA: what was read
+ * ahead at an acquire is never dropped, whatever changes (tests/hosts/prefetch.py).
  */
 #ifndef MIGFS_FS_FAULT_H
 #define MIGFS_FS_FAULT_H
@@ -16,6 +17,7 @@
 /* Whether the step is left out. Any thread. */
 bool fault_skips(enum handoff_kind kind, enum handoff_step step);
 void fault_hold_write(void);
+bool fault_keeps_metadata(void);
 #else
 static inline bool fault_skips(enum handoff_kind kind, enum handoff_step step)
 {
@@ -25,6 +27,10 @@ static inline bool fault_skips(enum handoff_kind kind, enum handoff_step step)
 }
 static inline void fault_hold_write(void)
 {
+}
+static inline bool fault_keeps_metadata(void)
+{
+    return false;
 }
 #endif
 

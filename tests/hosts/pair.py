@@ -34,9 +34,11 @@ class Stack:
     kind: str = "migfs"
     options: str = ""  # of migfs
     skip: str = ""     # MIGFS_SKIP_STEP
+    keeps_metadata: bool = False  # MIGFS_KEEP_METADATA
 
     def __str__(self):
-        return " ".join(filter(None, (self.kind, self.options, self.skip and f"without {self.skip}")))
+        return " ".join(filter(None, (self.kind, self.options, self.skip and f"without {self.skip}",
+                                      self.keeps_metadata and "without dropping metadata")))
 
 
 class Vmm:
@@ -125,6 +127,8 @@ class Host:
         environment = {"MIGFS_HOLD_WRITES": self.held_writes}
         if stack.skip:
             environment["MIGFS_SKIP_STEP"] = stack.skip
+        if stack.keeps_metadata:
+            environment["MIGFS_KEEP_METADATA"] = "1"
         if stack.kind == "migfs":
             self.above = bed.mount_migfs(self.below.path, options=stack.options, env=environment)
         elif stack.kind == "bindfs":
