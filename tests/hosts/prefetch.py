@@ -25,8 +25,8 @@ LENGTH = L1[0] + L1[1]
 def qcow2(pair):
     """A new image, put into the store before anybody looks."""
     name = pair.image(length=0)
-    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", os.path.join(pair.store, name), "2T"],
-                   check=True)
+    path = os.path.join(pair.store, name)
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", path, "2T"], check=True)
     testbed.check(len(pair.stored(name)) == LENGTH, "qemu-img places tables elsewhere")
     return name
 
@@ -152,6 +152,23 @@ def not_when_somebody_else_is_known_to_have_written(pair):
         os.pwrite(file.fileno(), b"X" * L1[1], L1[0])
     testbed.check(status(pair.b, name)["foreign_writes"] == 1, "not noticed")
     expect_same(b.read(1, *L1), runs("X", L1[1]), "B reads")
+
+
+@theme.scenario(Stack(options="deadline=8000", keeps_metadata=True), options="deadline=8000",
+                fresh=True)
+def not_when_the_store_was_stale_for_a_while(pair):
+    name = qcow2(pair)
+    a, b = pair.a.vmm(name), pair.b.vmm(name, "rw+d")
+    pair.b.control("stale")
+    a.lock(1)
+    a.write(1, *L1, "A")
+    a.unlock(1)
+    b.lock(1, 100, 101, 103)
+    b.begin("lock 1 r 201 1")
+    testbed.check(not b.answers_within(0.3), "the stale store was not noticed")
+    pair.b.control("fresh")
+    b.end()
+    expect_same(b.read(1, *L1), runs("A", L1[1]), "B reads")
 
 
 def by_mapped_pages(b, _path):
