@@ -7,6 +7,7 @@
 #include "cache/prefetch.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,7 +17,24 @@ static void put_u32(uint8_t *head, size_t at, uint32_t value)
         head[at + i] = (uint8_t)(value >> (24 - 8 * i));
 }
 
-/* All but where extensions begin is at places of both versions. */
+/* Extensions of the two known types in turn; the last one may be cut off. */
+static void mend_extensions(uint8_t *head, size_t size, unsigned count)
+{
+    size_t at = 104;
+
+    put_u32(head, 100, 104);
+    for (unsigned i = 0; i < count && at + 8 <= size; i++) {
+        const bool bitmaps = i % 2 == 0;
+        const size_t length = bitmaps ? 24 : 16;
+
+        put_u32(head, at, bitmaps ? 0x23852875 : 0x0537be77);
+        put_u32(head, at + 4, (uint32_t)length);
+        at += 8 + length;
+        if (at <= size) /* the last 3 bytes of its offset: at a cluster's beginning */
+            memset(head + at - (bitmaps ? 3 : 11), 0, 3);
+    }
+}
+
 static void mend(uint8_t *head, size_t size, uint8_t choice)
 {
     if (size < 104)
@@ -33,17 +51,8 @@ static void mend(uint8_t *head, size_t size, uint8_t choice)
         put_u32(head, 56, 1 + head[59] % 4u);
         put_u32(head, 60, head[63]);
     }
-    if ((choice & 8) != 0) { /* extensions of the known types, one to eight times */
-        put_u32(head, 100, 104);
-        for (size_t at = 104; at + 56 <= size && at <= 104 + 56 * (choice >> 5u); at += 56) {
-            put_u32(head, at, 0x23852875);
-            put_u32(head, at + 4, 24);
-            put_u32(head, at + 32, 0x0537be77);
-            put_u32(head, at + 36, 16);
-            memset(head + at + 29, 0, 3);
-            memset(head + at + 45, 0, 3);
-        }
-    }
+    if ((choice & 8) != 0)
+        mend_extensions(head, size, choice >> 4u);
 }
 
 static void check_plan(const struct qcow2_tables *tables)
