@@ -28,7 +28,7 @@ struct prefetch_part {
     uint64_t offset;
     size_t wanted_bytes;
     uint8_t *bytes;    /* NULL: not read */
-    size_t size;       /* read: less than wanted at the end of the file */
+    size_t size;       /* read: less at the end of the file, or of the time */
     bool is_forgotten; /* changed since, or while it was read */
 };
 

@@ -59,15 +59,21 @@ static void say_unread(struct inode *inode, int error)
               strerror(-error));
 }
 
-/* As many as there are, up to `size`; or a negative errno. */
-static ssize_t read_bytes(struct handle *handle, uint8_t *buffer, size_t size, uint64_t offset)
+/*
+ * As many as there are, up to `size`, and as there is time for: a slow store holds the acquire up
+ * for one unit at most. Or a negative errno.
+ */
+static ssize_t read_bytes(const struct metadata_reading *reading, uint8_t *buffer, size_t size,
+                          uint64_t offset)
 {
     size_t done = 0;
 
-    while (done < size) {
-        const size_t most = size - done < BACKING_MOST_BYTES ? size - done : BACKING_MOST_BYTES;
+    while (done < size && pool_now_ns() < reading->until_ns) {
+        const size_t left = size - done;
+        const size_t most = left < PREFETCH_UNIT_BYTES ? left : PREFETCH_UNIT_BYTES;
         const char *bytes;
-        const ssize_t count = backing_read_fresh(handle, most, (off_t)(offset + done), &bytes);
+        const ssize_t count =
+            backing_read_fresh(reading->handle, most, (off_t)(offset + done), &bytes);
 
         if (count < 0)
             return count;
@@ -79,11 +85,11 @@ static ssize_t read_bytes(struct handle *handle, uint8_t *buffer, size_t size, u
     return (ssize_t)done;
 }
 
-static int read_part(struct handle *handle, struct prefetch_part *part)
+static int read_part(const struct metadata_reading *reading, struct prefetch_part *part)
 {
-    struct inode *inode = handle->inode;
+    struct inode *inode = reading->handle->inode;
     uint8_t *bytes = malloc(part->wanted_bytes);
-    ssize_t count = bytes ? read_bytes(handle, bytes, part->wanted_bytes, part->offset) : -ENOMEM;
+    ssize_t count = bytes ? read_bytes(reading, bytes, part->wanted_bytes, part->offset) : -ENOMEM;
 
     if (count <= 0) {
         free(bytes);
@@ -113,9 +119,8 @@ static struct metadata *plan(struct inode *inode, const struct qcow2_tables *tab
 /* In the inode's turn nobody else drops what is not served yet. */
 static int read_tables(const struct metadata_reading *reading)
 {
-    struct handle *handle = reading->handle;
     uint8_t head[QCOW2_HEAD_BYTES];
-    const ssize_t count = read_bytes(handle, head, sizeof(head), 0);
+    const ssize_t count = read_bytes(reading, head, sizeof(head), 0);
     struct qcow2_tables tables;
     struct metadata *metadata;
     int error = 0;
@@ -124,13 +129,11 @@ static int read_tables(const struct metadata_reading *reading)
         return (int)count;
     if (qcow2_parse(head, (size_t)count, &tables) != 0)
         return 0; /* nothing is known of where its tables are */
-    metadata = plan(handle->inode, &tables);
+    metadata = plan(reading->handle->inode, &tables);
     if (!metadata)
         return -ENOMEM;
-    for (size_t i = 0; i < metadata->prefetch.count && error == 0; i++) {
-        if (pool_now_ns() < reading->until_ns)
-            error = read_part(handle, &metadata->prefetch.parts[i]);
-    }
+    for (size_t i = 0; i < metadata->prefetch.count && error == 0; i++)
+        error = read_part(reading, &metadata->prefetch.parts[i]);
     return error;
 }
 

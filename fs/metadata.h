@@ -22,7 +22,8 @@ struct metadata_reading {
 /*
  * VERIFY, in the inode's turn and after its DROP: reads what is known to be an image's tables, by
  * a handle that stays open, and begins no read after `until_ns` (CLOCK_MONOTONIC). Not where data
- * goes past this program. metadata_read_end waits for it, and drops it all unless it `is_good`.
+ * goes past this program. metadata_read_end waits for it, as VERIFY does for its own reads, and
+ * drops it all unless it `is_good`.
  */
 void metadata_read_begin(struct metadata_reading *reading, struct context *context,
                          struct handle *handle, int64_t until_ns);
