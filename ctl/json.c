@@ -114,6 +114,8 @@ static struct json_object *handoff_new(const struct migfs_file *file)
     add(object, "duration_ms", fraction_new(file->handoff_duration_ns, 1000000), &failed);
     add(object, "bytes_flushed", json_object_new_uint64(file->handoff_bytes_flushed), &failed);
     add(object, "pages_dropped", json_object_new_uint64(file->handoff_pages_dropped), &failed);
+    add(object, "bytes_prefetched", json_object_new_uint64(file->handoff_bytes_prefetched),
+        &failed);
     add(object, "verified", json_object_new_string(file_verified(file->handoff_verified)), &failed);
     return finish(object, failed);
 }
@@ -137,6 +139,7 @@ struct json_object *json_file(const struct migfs_file *file, const char *path)
     add(object, "bytes_written", json_object_new_uint64(file->bytes_written), &failed);
     add(object, "foreign_writes", json_object_new_uint64(file->foreign_writes), &failed);
     add(object, "stale_acquires", json_object_new_uint64(file->stale_acquires), &failed);
+    add(object, "prefetch_errors", json_object_new_uint64(file->prefetch_errors), &failed);
     if (file->handoff_direction != MIGFS_DIRECTION_NONE)
         add(object, "last_handoff", handoff_new(file), &failed);
     else if (json_object_object_add(object, "last_handoff", NULL) != 0) /* null */

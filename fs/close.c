@@ -3,6 +3,7 @@
 
 #include "backing.h"
 #include "log.h"
+#include "metadata.h"
 #include "passthrough.h"
 #include "record_collect.h"
 #include "record_file.h"
@@ -36,6 +37,7 @@ static void last_close(struct context *context, struct inode *inode)
     record_file_close(inode);
     record_collect(context);
     backing_end_fresh(inode);
+    metadata_drop(inode);
     passthrough_last_close(context, inode);
     pthread_mutex_lock(&inode->mutex);
     owner_last_close(&inode->owner);

@@ -7,6 +7,7 @@
 #include "fault.h"
 #include "gate.h"
 #include "guard.h"
+#include "metadata.h"
 #include "refresh.h"
 
 #include <errno.h>
@@ -18,16 +19,20 @@
 
 /* ---- reading ---- */
 
-static ssize_t read_cached(const struct handle *handle, size_t size, off_t offset,
-                           const char **bytes)
+static ssize_t read_cached(const struct handle *handle, char *buffer, size_t size, off_t offset)
 {
-    char *buffer = backing_buffer();
-
-    if (!buffer)
-        return -ENOMEM;
-    *bytes = buffer;
     const ssize_t count = pread(handle->fd, buffer, size, offset);
     return count >= 0 ? count : -errno;
+}
+
+/*
+ * What is not whole blocks is left to a handle of O_DIRECT, however: a VMM finds out by it which
+ * alignment its writes will have to keep.
+ */
+static bool may_be_prefetched(const struct handle *handle, size_t size, off_t offset)
+{
+    return (handle->flags & O_DIRECT) == 0 ||
+           (size % BACKING_ALIGNMENT == 0 && offset % (off_t)BACKING_ALIGNMENT == 0);
 }
 
 /* A handle that bypasses every cache is fresh as it is, and gives its own errors. */
@@ -35,19 +40,27 @@ static ssize_t read_bytes(struct context *context, struct handle *handle, size_t
                           const char **bytes)
 {
     struct inode *inode = handle->inode;
+    char *buffer = backing_buffer();
     ssize_t count;
 
+    if (!buffer)
+        return -ENOMEM;
+    *bytes = buffer;
     if (size > BACKING_MOST_BYTES)
         size = BACKING_MOST_BYTES;
     pthread_mutex_lock(&inode->mutex);
     const bool is_fenced =
         owner_state(&inode->owner) == OWNER_FENCED && handle->open_number <= inode->opens_at_fence;
     const bool fresh = owner_asks_server(&inode->owner) || inode->distrusts_below;
+    const bool prefetched = !fresh && may_be_prefetched(handle, size, offset) &&
+                            metadata_copy(inode, buffer, size, offset);
     pthread_mutex_unlock(&inode->mutex);
     if (is_fenced && context->options.fence != FENCE_OFF)
         return -EIO;
+    if (prefetched)
+        return (ssize_t)size;
     if (!fresh || !context->options.coherence || handle->flags & O_DIRECT)
-        return read_cached(handle, size, offset, bytes);
+        return read_cached(handle, buffer, size, offset);
 
     count = backing_read_fresh(handle, size, offset, bytes);
     /* The kernel may have kept what it was given, for a mapping even of a DIRECT_IO open. */

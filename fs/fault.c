@@ -52,4 +52,9 @@ void fault_hold_write(void)
     while (held && access(held, F_OK) == 0)
         nanosleep(&pause, NULL);
 }
+
+bool fault_keeps_metadata(void)
+{
+    return getenv("MIGFS_KEEP_METADATA") != NULL;
+}
 #endif

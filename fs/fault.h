@@ -5,7 +5,8 @@
  * what a step is for shows when it is left out (tests/hosts/steps.py). MIGFS_KILL_FILE names a
  * file: the daemon is killed at the step that it names likewise, before any of it is done
  * (tests/hosts/killed.py). MIGFS_HOLD_WRITES names a file: while it exists writes that have passed
- * the gate wait.
+ * the gate wait. MIGFS_KEEP_METADATA: what was read ahead at an acquire is never dropped, whatever
+ * changes (tests/hosts/prefetch.py).
  */
 #ifndef MIGFS_FS_FAULT_H
 #define MIGFS_FS_FAULT_H
@@ -18,6 +19,7 @@
 /* Dies there, or returns whether the step is left out. Any thread. */
 bool fault_at(enum handoff_kind kind, enum handoff_step step);
 void fault_hold_write(void);
+bool fault_keeps_metadata(void);
 #else
 static inline bool fault_at(enum handoff_kind kind, enum handoff_step step)
 {
@@ -27,6 +29,10 @@ static inline bool fault_at(enum handoff_kind kind, enum handoff_step step)
 }
 static inline void fault_hold_write(void)
 {
+}
+static inline bool fault_keeps_metadata(void)
+{
+    return false;
 }
 #endif
 

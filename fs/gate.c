@@ -3,6 +3,7 @@
 
 #include "guard.h"
 #include "lock.h"
+#include "metadata.h"
 
 struct gate_range gate_range(off_t offset, size_t length)
 {
@@ -35,6 +36,7 @@ static int enter(struct context *context, struct inode *inode, const struct hand
         pass->wants_digest = digest_ring_keeps(&inode->digests);
         trace_change_begin(&inode->watch);
         digest_change_begin(&inode->digests, &pass->change, range.start, range.end);
+        metadata_touch(inode, range.start, range.end);
     }
     pthread_mutex_unlock(&inode->mutex);
     return error;

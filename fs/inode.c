@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "inode.h"
 
+#include "metadata.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -283,6 +285,7 @@ static void inode_free(struct inode *inode)
     close_if_open(inode->fd);
     close_if_open(inode->direct_fd);
     digest_ring_stop(&inode->digests);
+    metadata_free(inode->metadata);
     range_table_deinit(&inode->ranges);
     range_table_deinit(&inode->flocks);
     pthread_cond_destroy(&inode->drained);

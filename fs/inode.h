@@ -25,6 +25,7 @@
 struct description;
 struct handle;
 struct job;
+struct metadata;
 struct record_handle;
 
 /* The last hand-over of an inode on this mount, for status. */
@@ -34,6 +35,7 @@ struct handoff_report {
     uint64_t duration_ns;
     uint64_t bytes_flushed;
     uint64_t pages_dropped;
+    uint64_t bytes_prefetched;
     unsigned verified; /* enum verify_verdict */
 };
 
@@ -78,6 +80,7 @@ struct inode {
     uint64_t pages_written_back; /* such writes that ended, ever */
     struct trace_watch watch;    /* while owner: for changes that others make */
     struct digest_ring digests;  /* of what was written here, and what its last owner left */
+    struct metadata *metadata;   /* metadata.h: read ahead for a VMM, or NULL; owned */
     int writeback_error;         /* of a page that the kernel wrote back: 0 or a negative errno */
     unsigned open_handles;
     unsigned writable_handles;
@@ -94,6 +97,7 @@ struct inode {
     uint64_t foreign_writes;      /* times that somebody wrote it who never acquired it */
     struct trace foreign_trace;   /* as it was after the last of them */
     uint64_t stale_acquires;      /* that failed */
+    uint32_t prefetch_errors;     /* reads ahead that failed */
     struct record_handle *record; /* kept open while the image is */
     bool record_was_odd;          /* and it was said */
 

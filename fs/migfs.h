@@ -170,19 +170,21 @@ struct migfs_file {
     __u64 open_generation; /* the oldest one that a handle open here was opened at */
     __u64 bytes_read;      /* through this mount, since the file is known here */
     __u64 bytes_written;
-    __u32 state;                 /* enum migfs_state */
-    __u32 transition;            /* enum migfs_transition */
-    __u32 profile;               /* enum migfs_profile */
-    __u32 handoff_direction;     /* enum migfs_direction: of the last hand-over on this mount */
-    __s64 handoff_time_ns;       /* when it ended: nanoseconds since 1970-01-01 UTC */
-    __u64 handoff_duration_ns;   /* from the lock or the call to its answer */
-    __u64 handoff_bytes_flushed; /* that programs had written, and the store did not have yet */
-    __u64 handoff_pages_dropped; /* of this host's page cache */
-    __u64 foreign_writes;        /* times that somebody wrote it who had not acquired it, as far as
-                                    this host has noticed since the file is known here */
-    __u64 stale_acquires;        /* that failed: the store gave other data than what was written */
-    __u32 handoff_verified;      /* enum migfs_verified: of an acquire */
-    __u32 reserved;
+    __u32 state;                    /* enum migfs_state */
+    __u32 transition;               /* enum migfs_transition */
+    __u32 profile;                  /* enum migfs_profile */
+    __u32 handoff_direction;        /* enum migfs_direction: of the last hand-over on this mount */
+    __s64 handoff_time_ns;          /* when it ended: nanoseconds since 1970-01-01 UTC */
+    __u64 handoff_duration_ns;      /* from the lock or the call to its answer */
+    __u64 handoff_bytes_flushed;    /* that programs had written, and the store did not have yet */
+    __u64 handoff_pages_dropped;    /* of this host's page cache */
+    __u64 handoff_bytes_prefetched; /* of an acquire: of the image's tables, read ahead for who
+                                       acquired it */
+    __u64 foreign_writes;   /* times that somebody wrote it who had not acquired it, as far as
+                               this host has noticed since the file is known here */
+    __u64 stale_acquires;   /* that failed: the store gave other data than what was written */
+    __u32 handoff_verified; /* enum migfs_verified: of an acquire */
+    __u32 prefetch_errors;  /* reads ahead that failed; whoever acquired reads by itself */
     __u32 lock_count;
     __u32 path_length; /* in bytes, without the NUL, up to 4,095; the path is below the mount's
                           root, and does not begin with a slash */

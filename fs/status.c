@@ -141,6 +141,7 @@ static void take_handoff(const struct handoff_report *report, struct migfs_file 
     file->handoff_duration_ns = report->duration_ns;
     file->handoff_bytes_flushed = report->bytes_flushed;
     file->handoff_pages_dropped = report->pages_dropped;
+    file->handoff_bytes_prefetched = report->bytes_prefetched;
     file->handoff_verified = report->verified;
 }
 
@@ -190,6 +191,7 @@ static int take_state(struct context *context, struct inode *inode, struct file_
     file->bytes_written = inode->bytes_written;
     file->foreign_writes = inode->foreign_writes;
     file->stale_acquires = inode->stale_acquires;
+    file->prefetch_errors = inode->prefetch_errors;
     file->state = (uint32_t)owner_state(&inode->owner);
     file->transition = (uint32_t)inode->owner.transition;
     file->profile = shown_profile(context, inode);

@@ -5,6 +5,7 @@
 #include "fault.h"
 #include "guard.h"
 #include "log.h"
+#include "metadata.h"
 #include "notify.h"
 #include "record_file.h"
 
@@ -118,6 +119,7 @@ static int step_drop(struct transition *transition)
     struct backing_drop drop = {.stayed = true};
     int error = handle ? 0 : -EBADF;
 
+    metadata_drop(inode);
     for (int i = 0; error == 0 && drop.stayed && i < DROP_TRIES; i++) {
         error = backing_drop(handle, &drop);
         if (i == 0)
@@ -288,11 +290,18 @@ static int64_t verify_until(const struct context *context, const struct transiti
 /* -EAGAIN: not yet; what was cached below is dropped once more. */
 static int step_verify(struct context *context, struct transition *transition)
 {
+    const int64_t until_ns = verify_until(context, transition);
     struct handle *handle = step_handle(transition->job.inode);
-    int error = handle ? verify_file(context, handle, &transition->verify,
-                                     verify_until(context, transition))
-                       : -EBADF;
+    const bool is_first = !transition->verify.begun;
+    struct metadata_reading reading = {0};
+    int error;
 
+    if (!handle)
+        return -EBADF;
+    if (is_first) /* a store that gave what was stale is asked by the VMM itself */
+        metadata_read_begin(&reading, context, handle, until_ns);
+    error = verify_file(context, handle, &transition->verify, until_ns);
+    metadata_read_end(&reading, error == 0 && transition->verify.verdict != VERIFY_WRITTEN);
     if (error == -EAGAIN) {
         const int dropped = step_drop(transition);
 

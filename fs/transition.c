@@ -8,6 +8,7 @@
 #include "history_file.h"
 #include "lock_wait.h"
 #include "log.h"
+#include "metadata.h"
 #include "notify.h"
 #include "record_file.h"
 #include "step.h"
@@ -130,6 +131,7 @@ static void report(struct context *context, struct transition *transition)
         .duration_ns = (uint64_t)(pool_now_ns() - transition->started_ns),
         .bytes_flushed = transition->bytes_flushed,
         .pages_dropped = transition->pages_dropped,
+        .bytes_prefetched = transition->bytes_prefetched,
         .verified = transition->verify.verdict,
     };
     if (error == 0 && !transition->handoff.contested)
@@ -150,8 +152,9 @@ static void report(struct context *context, struct transition *transition)
         log_notice("inode %ju is locked, but another host writes it: no owner here",
                    (uintmax_t)inode->identity.ino);
     else
-        log_info("%s of inode %ju: %s, generation %ju", handoff_kind_name(kind),
-                 (uintmax_t)inode->identity.ino, owner_state_name(state), (uintmax_t)generation);
+        log_info("%s of inode %ju: %s, generation %ju, %ju bytes read ahead",
+                 handoff_kind_name(kind), (uintmax_t)inode->identity.ino, owner_state_name(state),
+                 (uintmax_t)generation, (uintmax_t)last.bytes_prefetched);
     if (transition->pages_stayed)
         log_warning("inode %ju: the store kept pages that could not be dropped; reads go past them",
                     (uintmax_t)inode->identity.ino);
@@ -267,6 +270,19 @@ static void say_unheard(const struct transition *transition, enum handoff_step s
                   handoff_step_name(step));
 }
 
+/* What it read ahead serves before the VMM is answered, or not at all. */
+static void end_acquire(struct transition *transition)
+{
+    struct inode *inode = transition->job.inode;
+
+    if (transition->handoff.answer != 0) {
+        metadata_drop(inode);
+        return;
+    }
+    backing_end_fresh(inode);
+    transition->bytes_prefetched = metadata_serve(inode);
+}
+
 /* From the step that is due, until all are done or the job waits. */
 static void go_on(struct context *context, struct transition *transition, enum handoff_step step)
 {
@@ -294,8 +310,8 @@ static void go_on(struct context *context, struct transition *transition, enum h
     }
     if (comes_back(context, transition))
         return;
-    if (transition->handoff.plan.kind == HANDOFF_ACQUIRE && transition->handoff.answer == 0)
-        backing_end_fresh(inode);
+    if (transition->handoff.plan.kind == HANDOFF_ACQUIRE)
+        end_acquire(transition);
     guard_acquired(context, inode);
     if (transition->handoff.plan.kind == HANDOFF_RELEASE || transition->handoff.contested)
         mark_released(inode, transition->closing);

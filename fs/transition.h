@@ -39,7 +39,7 @@ struct transition {
     struct lock_claims claims;
     unsigned deadline_ms;
     int64_t started_ns;
-    uint64_t bytes_before, bytes_flushed, pages_dropped;
+    uint64_t bytes_before, bytes_flushed, pages_dropped, bytes_prefetched;
     uint64_t pages_at_sync; /* of the inode's pages_written_back, when SYNC began */
     bool pages_stayed;
     struct verify verify;

@@ -3,6 +3,7 @@
 
 #include "backing.h"
 #include "log.h"
+#include "metadata.h"
 #include "pool.h"
 #include "read_back.h"
 #include "status.h"
@@ -96,6 +97,7 @@ static void say_changed(struct context *context, struct inode *inode,
     inode->foreign_writes++;
     const uint64_t generation = inode->owner.generation;
     pthread_mutex_unlock(&inode->mutex);
+    metadata_drop(inode);
     if (extent)
         log_warning("%s: somebody else wrote it while this host owns it (generation %ju): the %u "
                     "bytes at offset %ju are not what was written here",

@@ -35,9 +35,11 @@ class Stack:
     kind: str = "migfs"
     options: str = ""  # of migfs
     skip: str = ""     # MIGFS_SKIP_STEP
+    keeps_metadata: bool = False  # MIGFS_KEEP_METADATA
 
     def __str__(self):
-        return " ".join(filter(None, (self.kind, self.options, self.skip and f"without {self.skip}")))
+        return " ".join(filter(None, (self.kind, self.options, self.skip and f"without {self.skip}",
+                                      self.keeps_metadata and "without dropping metadata")))
 
 
 class Vmm:
@@ -135,6 +137,8 @@ class Host:
         environment = {"MIGFS_HOLD_WRITES": self.held_writes, "MIGFS_KILL_FILE": self.kill_file}
         if self.stack.skip:
             environment["MIGFS_SKIP_STEP"] = self.stack.skip
+        if self.stack.keeps_metadata:
+            environment["MIGFS_KEEP_METADATA"] = "1"
         return self.bed.mount_migfs(self.below.path, options=self.stack.options, env=environment)
 
     def kill_at(self, step):

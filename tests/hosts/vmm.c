@@ -20,7 +20,7 @@
  *     msync SLOT, unmap SLOT
  *     writeback SLOT                    begins to write dirty pages back, and does not wait
  *     fsync SLOT
- *     resize SLOT LENGTH, allocate SLOT OFFSET LENGTH
+ *     resize SLOT LENGTH, allocate SLOT OFFSET LENGTH, discard SLOT OFFSET LENGTH
  *     copy SLOT TO OFFSET TO_OFFSET LENGTH
  *     truncate LENGTH PATH
  *     cached SLOT                       pages of it in the page cache
@@ -202,6 +202,12 @@ static int do_allocate(struct command *command)
 {
     return failed(
         fallocate(command->slot->fd, 0, (off_t)number(command, 2), (off_t)number(command, 3)));
+}
+
+static int do_discard(struct command *command)
+{
+    return failed(fallocate(command->slot->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                            (off_t)number(command, 2), (off_t)number(command, 3)));
 }
 
 static int do_copy(struct command *command)
@@ -401,6 +407,7 @@ static const struct {
     {"wait", do_wait},       {"unlock", do_lock},       {"posix", do_posix},
     {"getlk", do_getlk},     {"flock", do_flock},       {"acquire", do_acquire},
     {"release", do_release}, {"state", do_state},       {"writeback", do_writeback},
+    {"discard", do_discard},
 };
 
 static int run(struct command *command)

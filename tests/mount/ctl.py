@@ -27,7 +27,7 @@ HANDOFF_SIZE = 4120
 FILES_SIZE = 16376
 HANDOFF = "=IIIIiI4096s"
 FILES = "=IIQQIIQ"
-FILE = "=IIQIIQQQQIIIIqQQQQQIIII"
+FILE = "=IIQIIQQQQIIIIqQQQQQQIIII"
 LOCKS_CUT = 2
 LOST = 1
 
@@ -154,7 +154,7 @@ def status_has_the_schema(hosts):
     kinds = {"path": str, "ino": int, "state": str, "transition": str, "generation": int,
              "open_generation": int, "profile": str, "locks": list, "bytes_read": int,
              "bytes_written": int, "foreign_writes": int, "stale_acquires": int,
-             "last_handoff": type(None)}
+             "prefetch_errors": int, "last_handoff": type(None)}
     check({key: type(value) for key, value in file.items()} == kinds, f"another schema: {file}")
     check(list(file) == list(kinds), "another order")
     check(file["path"] == path and file["ino"] == os.stat(path).st_ino, f"another file: {file}")
@@ -168,7 +168,7 @@ def status_has_the_schema(hosts):
     hosts.ctl("acquire", path)
     handoff = hosts.file(path)["last_handoff"]
     kinds = {"time": float, "direction": str, "duration_ms": float, "bytes_flushed": int,
-             "pages_dropped": int, "verified": str}
+             "pages_dropped": int, "bytes_prefetched": int, "verified": str}
     check({key: type(value) for key, value in handoff.items()} == kinds, f"schema: {handoff}")
 
 

@@ -1,0 +1,242 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The tables of an image that an acquire read ahead: they serve the VMM, and never stale ones.
+
+The image is one of qemu-img's; what is written over its tables makes it none, which nobody minds
+here. VMMs read with O_DIRECT, as QEMU with cache=none, past the kernel's pages, where not said
+otherwise. The twins of what must not be stale drop nothing, and need a build with MIGFS_FAULTS.
+"""
+import json
+import os
+import subprocess
+
+from pair import Stack, runs
+from scenario import QUICK, Theme, expect, expect_same
+import testbed
+
+theme = Theme("prefetch")
+OFF = "record=off,deadline=1000"  # nothing is verified, and nothing read ahead
+KEEPS = Stack(options=QUICK, keeps_metadata=True)
+K = 1024
+HEAD, REFCOUNTS, L1 = (0, 4 * K), (64 * K, 64 * K), (192 * K, 32 * K)  # of an image of 2 TiB
+LENGTH = L1[0] + L1[1]
+
+
+def qcow2(pair):
+    """A new image, put into the store before anybody looks."""
+    name = pair.image(length=0)
+    path = os.path.join(pair.store, name)
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", path, "2T"], check=True)
+    testbed.check(len(pair.stored(name)) == LENGTH, "qemu-img places tables elsewhere")
+    return name
+
+
+def owned(pair, flags="rw+d"):
+    """B owns an image that A had written and handed over."""
+    name = qcow2(pair)
+    a, b = pair.a.vmm(name), pair.b.vmm(name, flags)
+    b.read(1, *HEAD)
+    a.lock(1)
+    a.write(1, 128 * K, 4 * K, "A")
+    a.unlock(1)
+    b.lock(1)
+    return name, a, b
+
+
+def status(host, name):
+    return json.loads(host.ctl("status", "--json", host.path(name)).stdout)["files"][0]
+
+
+# It is there ----------------------------------------------------------------------------------
+
+def reads_after_the_lock(flags):
+    def run(pair):
+        name, _, b = owned(pair, flags)
+        before = pair.b.counter("reads")
+        head = b.read(1, *HEAD)
+        b.read(1, *L1)
+        b.read(1, *REFCOUNTS)
+        expect_same(pair.b.counter("reads") - before, 0, "reads of the store after the lock")
+        testbed.check(head.startswith("51*1 46*1 49*1 fb*1"), f"not the image's head: {head}")
+        testbed.check(status(pair.b, name)["last_handoff"]["bytes_prefetched"] == LENGTH,
+                      f"{status(pair.b, name)}")
+    return run
+
+
+theme.scenario(OFF, name="a_direct_reader_finds_the_tables_there")(reads_after_the_lock("rw+d"))
+theme.scenario(OFF, name="a_cached_reader_finds_the_tables_there")(reads_after_the_lock("rw"))
+
+
+@theme.scenario(OFF)
+def it_is_said(pair):
+    name, _, _ = owned(pair)
+    ino = os.stat(os.path.join(pair.store, name)).st_ino
+    expect(f"inode {ino}: owner, generation 2, {LENGTH} bytes read ahead" in
+           pair.b.above.log_text(), "not in the log")
+
+
+@theme.scenario()
+def a_raw_image_has_none(pair):
+    name = pair.image()
+    b = pair.b.vmm(name, "rw+d")
+    b.lock(1)
+    testbed.check(status(pair.b, name)["last_handoff"]["bytes_prefetched"] == 0, "read ahead")
+    expect_same(b.read(1, *HEAD), runs("0", HEAD[1]), "B reads")
+
+
+@theme.scenario(fresh=True)
+def what_cannot_be_read_is_no_error(pair):
+    name = qcow2(pair)
+    b = pair.b.vmm(name, "rw+d")
+    pair.b.control("fail read EIO 1000")
+    b.lock(1)
+    pair.b.control("fail read EIO 0")
+    file = status(pair.b, name)
+    testbed.check((file["state"], file["prefetch_errors"]) == ("owner", 1), f"{file}")
+    testbed.check(file["last_handoff"]["bytes_prefetched"] == 0, f"{file}")
+    testbed.check("could not be read ahead" in pair.b.above.log_text(), "not in the log")
+    expect(b.read(1, *HEAD).startswith("51*1 46*1"), "B cannot read")
+
+
+@theme.scenario()
+def a_read_that_the_store_may_refuse_is_its_to_answer(pair):
+    """QEMU finds out by small direct reads which alignment its writes must have."""
+    _, _, b = owned(pair)
+    for offset, length in ((0, 512), (512, 4 * K), (0, 1)):
+        before = pair.b.counter("reads")
+        b.read(1, offset, length)
+        expect_same(pair.b.counter("reads") - before, 1, f"reads of the store for {length} bytes")
+
+
+@theme.scenario()
+def what_somebody_wrote_who_never_acquired_it_is_not_read_ahead(pair):
+    """They may be at it still."""
+    name, a, b = owned(pair)
+    b.unlock(1)
+    with open(os.path.join(pair.store, name), "r+b") as file:
+        os.pwrite(file.fileno(), b"X" * 4 * K, LENGTH)
+    a.lock(1)
+    handoff = status(pair.a, name)["last_handoff"]
+    testbed.check((handoff["verified"], handoff["bytes_prefetched"]) == ("written", 0), f"{handoff}")
+
+
+# It is never stale ----------------------------------------------------------------------------
+
+@theme.scenario(KEEPS)
+def not_at_the_next_acquire(pair):
+    _, a, b = owned(pair)
+    b.read(1, *HEAD)
+    b.unlock(1)
+    a.lock(1)
+    a.write(1, *L1, "A")
+    a.unlock(1)
+    b.lock(1)
+    expect_same(b.read(1, *L1), runs("A", L1[1]), "B, owner again, reads")
+
+
+@theme.scenario()
+def not_after_the_release(pair):
+    _, a, b = owned(pair)
+    b.unlock(1)
+    a.lock(1)
+    a.write(1, *L1, "A")
+    a.ask("fsync 1")
+    expect_same(b.read(1, *L1), runs("A", L1[1]), "B reads what it released")
+
+
+@theme.scenario(KEEPS, fresh=True)
+def not_when_somebody_else_is_known_to_have_written(pair):
+    """A tool on the server, while B owns it: what is noticed must show."""
+    name, _, b = owned(pair)
+    with open(os.path.join(pair.store, name), "r+b") as file:
+        os.pwrite(file.fileno(), b"X" * L1[1], L1[0])
+    testbed.check(status(pair.b, name)["foreign_writes"] == 1, "not noticed")
+    expect_same(b.read(1, *L1), runs("X", L1[1]), "B reads")
+
+
+@theme.scenario(Stack(options="deadline=8000", keeps_metadata=True), options="deadline=8000",
+                fresh=True)
+def not_when_the_store_was_stale_for_a_while(pair):
+    name = qcow2(pair)
+    a, b = pair.a.vmm(name), pair.b.vmm(name, "rw+d")
+    pair.b.control("stale")
+    a.lock(1)
+    a.write(1, *L1, "A")
+    a.unlock(1)
+    b.lock(1, 100, 101, 103)
+    b.begin("lock 1 r 201 1")
+    testbed.check(not b.answers_within(0.3), "the stale store was not noticed")
+    pair.b.control("fresh")
+    b.end()
+    expect_same(b.read(1, *L1), runs("A", L1[1]), "B reads")
+
+
+def by_mapped_pages(b, _path):
+    b.ask(f"map 2 {LENGTH}")
+    b.ask(f"store 2 {L1[0]} {L1[1]} X")
+    b.ask("msync 2")
+
+
+def by_truncation(b, _path):
+    b.ask(f"resize 2 {L1[0] + 4 * K}")
+    b.ask(f"resize 2 {LENGTH}")
+
+
+def by_truncation_of_its_path(b, path):
+    b.ask(f"truncate {L1[0] + 4 * K} {path}")
+    b.ask(f"truncate {LENGTH} {path}")
+
+
+def by_open_with_truncation(b, path):
+    b.ask(f"open 3 rw+t {path}")
+    b.ask(f"resize 3 {LENGTH}")
+
+
+def by_copy(b, path):
+    b.ask(f"open 3 r {path}")
+    b.ask(f"copy 3 2 {128 * K} {L1[0]} {4 * K}")
+
+
+# How it is changed, by a second handle where not said otherwise; the byte that is there then.
+CHANGES = {
+    "its_own_write": (lambda b, _: b.write(1, *L1, "X"), "X"),
+    "a_write": (lambda b, _: b.write(2, *L1, "X"), "X"),
+    "a_direct_write": (lambda b, path: (b.ask(f"open 3 w+d {path}"), b.write(3, *L1, "X")), "X"),
+    "mapped_pages": (by_mapped_pages, "X"),
+    "a_truncation": (by_truncation, "\0"),
+    "a_truncation_of_its_path": (by_truncation_of_its_path, "\0"),
+    "an_open_with_truncation": (by_open_with_truncation, "\0"),
+    "a_discard": (lambda b, _: b.ask(f"discard 2 {L1[0]} {L1[1]}"), "\0"),
+    "a_copy": (by_copy, "A"),
+}
+
+
+def changed(how, byte):
+    def run(pair):
+        name = qcow2(pair)
+        with open(os.path.join(pair.store, name), "r+b") as file:
+            os.pwrite(file.fileno(), b"A" * 4 * K, 128 * K)
+            os.pwrite(file.fileno(), b"o" * L1[1], L1[0])
+        b = pair.b.vmm(name, "rw+d")
+        b.open(2, name)
+        b.lock(1)
+        how(b, pair.b.path(name))
+        last = L1[0] + 4 * K if how in (by_truncation, by_truncation_of_its_path) else L1[0]
+        expect_same(b.read(1, last, 4 * K), runs(byte, 4 * K), "B reads what it changed")
+    return run
+
+
+for change, (make, left) in CHANGES.items():
+    theme.scenario(KEEPS, name=f"not_after_{change}")(changed(make, left))
+
+
+def require_faults():
+    with open(testbed.binary("migfs"), "rb") as file:
+        if b"MIGFS_KEEP_METADATA" not in file.read():
+            testbed.skip("migfs is built without MIGFS_FAULTS")
+
+
+if __name__ == "__main__":
+    require_faults()
+    testbed.require_tools("qemu-img")
+    theme.main()
