@@ -319,6 +319,28 @@ bool record_same_host(const struct record_host *a, const struct record_host *b)
            memcmp(a->boot_id, b->boot_id, sizeof(a->boot_id)) == 0 && a->instance == b->instance;
 }
 
+/* What this machine wrote before its last boot is older than that. */
+static bool is_cloned(const struct record *record, const struct record_host *here,
+                      int64_t booted_ns)
+{
+    const struct record_host *host = &record->host;
+
+    return !bytes_are_zero(host->machine_id, sizeof(host->machine_id)) &&
+           memcmp(host->machine_id, here->machine_id, sizeof(host->machine_id)) == 0 &&
+           memcmp(host->boot_id, here->boot_id, sizeof(host->boot_id)) != 0 &&
+           record->time_ns - RECORD_CLOCK_GRACE_NS > booted_ns;
+}
+
+enum record_oddity record_host_oddity(const struct record *record, const struct record_host *here,
+                                      int64_t now_ns, int64_t booted_ns)
+{
+    if (record->time_ns < RECORD_CLOCK_GRACE_NS)
+        return RECORD_HOST_FINE;
+    if (is_cloned(record, here, booted_ns))
+        return RECORD_HOST_CLONED;
+    return record->time_ns - RECORD_CLOCK_GRACE_NS > now_ns ? RECORD_HOST_AHEAD : RECORD_HOST_FINE;
+}
+
 const char *record_verdict_name(enum record_verdict verdict)
 {
     static const char *const names[] = {

@@ -130,6 +130,18 @@ bool record_identity_matches(const struct record_identity *a, const struct recor
 /* Whether the two are one mount on one boot of one machine. The name does not count. */
 bool record_same_host(const struct record_host *a, const struct record_host *b);
 
+/* What a record shows to be odd about the host that wrote it; nothing depends on it. */
+enum record_oddity {
+    RECORD_HOST_FINE,
+    RECORD_HOST_CLONED, /* it has the machine id of the host that reads, and is another one */
+    RECORD_HOST_AHEAD,  /* its clock is, of the reader's, by more than RECORD_CLOCK_GRACE_NS */
+};
+#define RECORD_CLOCK_GRACE_NS (INT64_C(60) * 1000000000)
+
+/* `now_ns` and `booted_ns`: CLOCK_REALTIME of the host that reads, which is `here`. */
+enum record_oddity record_host_oddity(const struct record *record, const struct record_host *here,
+                                      int64_t now_ns, int64_t booted_ns);
+
 /* "valid", "missing", "torn", … for the log. */
 const char *record_verdict_name(enum record_verdict verdict);
 

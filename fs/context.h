@@ -20,6 +20,7 @@
 #include "options.h"
 
 #include <fuse_lowlevel.h>
+#include <stdatomic.h>
 
 struct context {
     struct options options;
@@ -35,6 +36,7 @@ struct context {
     struct events *events;
     struct guard_watch *watch;
     bool passthrough; /* negotiated with the kernel */
+    atomic_uint_fast64_t odd_host; /* of which mount peer.c has said so last; 0: of none */
 };
 
 static inline struct context *context_of(fuse_req_t req)

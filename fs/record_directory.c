@@ -44,6 +44,19 @@ static int make_directory(struct context *context)
     return -errno;
 }
 
+/* Where others may make names in SOURCE, any of them may have made this one. */
+static void say_if_planted(const struct context *context, uid_t uid)
+{
+    struct stat source;
+
+    if (uid == 0 || uid == geteuid() || fstat(context->source_fd, &source) != 0 ||
+        uid == source.st_uid || !(source.st_mode & (S_IWGRP | S_IWOTH)))
+        return;
+    log_warning("%s/%s belongs to uid %ju, who can forge what hosts say there; if that is nobody "
+                "whom you gave it to, remove it and run `migfsctl init`",
+                context->options.source, NAMES_RECORD_DIRECTORY, (uintmax_t)uid);
+}
+
 static int open_directory(struct context *context, struct record_directory *directory)
 {
     struct stat attributes;
@@ -62,6 +75,7 @@ static int open_directory(struct context *context, struct record_directory *dire
         close(fd);
         return -EACCES;
     }
+    say_if_planted(context, attributes.st_uid);
     directory->path_fd = fd;
     directory->uid = attributes.st_uid;
     directory->gid = attributes.st_gid;

@@ -7,6 +7,7 @@
 #include "log.h"
 #include "metadata.h"
 #include "notify.h"
+#include "peer.h"
 #include "record_file.h"
 
 #include <errno.h>
@@ -269,6 +270,8 @@ static int step_read_record(struct context *context, struct transition *transiti
         return record_file_read(context, inode, NULL);
     seen = calloc(1, sizeof(*seen)); /* NULL: nothing is verified */
     error = record_file_read(context, inode, seen);
+    if (seen && seen->is_valid)
+        peer_look(context, &seen->record);
     if (acquires)
         keep_digests(inode, seen);
     else

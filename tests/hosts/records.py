@@ -3,6 +3,7 @@
 """The hand-over record: what it is for, and that a bad one never stands in an image's way."""
 import errno
 import os
+import time
 
 from pair import Host, IMAGE_BYTES, Pair, QEMU_BYTES, runs
 from scenario import QUICK, Theme, expect, expect_same, expect_state
@@ -201,6 +202,37 @@ for kind in BAD:
         bad_record(kind, REQUIRE))
 
 
+# Odd hosts ------------------------------------------------------------------------------------
+
+AT_TIME, AT_BOOT_ID = (80, 8), (120, 8)
+
+
+def odd_host(at, value, word):
+    """The last owner's record shows it: said once, and the image is handed over all the same."""
+    def run(pair):
+        for turn in range(2):
+            name = pair.image()
+            a = pair.a.vmm(name)
+            a.lock(1)
+            a.write(1, 0, IMAGE_BYTES, "A")
+            a.unlock(1)
+            a.close()
+            pair.bed.run([testbed.binary("forge"), pair.record_path(name), *at, value()])
+            b = pair.b.vmm(name)
+            b.lock(1)
+            expect_same(b.state(1), "owner", f"B, the image's turn {turn}")
+            expect_same(b.read(1, 0, IMAGE_BYTES), runs("A"), "B reads")
+        said = [line for line in pair.b.above.log_text().splitlines() if word in line]
+        testbed.check(len(said) == 1, f"said {len(said)} times: {said}")
+    return run
+
+
+for what, at, value, word in (
+        ("clock_is_hours_ahead", AT_TIME, lambda: time.time_ns() + 7200 * 10**9, "clock of host"),
+        ("machine_is_a_clone", AT_BOOT_ID, lambda: 1, "machine-id")):
+    theme.scenario(fresh=True, name=f"a_host_whose_{what}_is_said")(odd_host(at, value, word))
+
+
 # Bad directories ------------------------------------------------------------------------------
 
 class Store:
@@ -253,6 +285,21 @@ def make_symlink(store):
 def make_open(store):
     os.mkdir(store.records)
     os.chmod(store.records, 0o755)
+
+
+@theme.scenario()
+def a_directory_that_another_user_made_is_said(pair):
+    """Who may make names in the directory that is mounted may have made this one, too."""
+    for mode, says in ((0o1777, True), (0o755, False)):
+        store = Store(pair)
+        os.mkdir(store.records, 0o700)
+        os.chown(store.records, testbed.USER_UID, testbed.USER_GID)
+        os.chmod(store.store, mode)
+        below, above = store.mount()
+        said = f"belongs to uid {testbed.USER_UID}" in above.log_text()
+        testbed.check(said == says, f"mode {mode:o}: {above.log_text()}")
+        above.umount()
+        below.umount()
 
 
 for what, make, word in (("a_file", make_file, "not a directory"),

@@ -738,6 +738,36 @@ static void hosts_differ_by_machine_boot_and_mount_but_not_by_name(void **state)
     assert_false(record_same_host(&host, &other));
 }
 
+static void a_clone_and_a_clock_that_is_ahead_show(void **state)
+{
+    const int64_t second = 1000000000, now = 1800000000 * second, booted = now - 3600 * second;
+    struct record record = sample_record(1, 1);
+    struct record_host here = record.host;
+
+    (void)state;
+    record.time_ns = now;
+    assert_int_equal(record_host_oddity(&record, &here, now, booted), RECORD_HOST_FINE);
+    here.boot_id[3] ^= 1;
+    assert_int_equal(record_host_oddity(&record, &here, now, booted), RECORD_HOST_CLONED);
+    record.time_ns = booted + 59 * second; /* its own, before it booted last */
+    assert_int_equal(record_host_oddity(&record, &here, now, booted), RECORD_HOST_FINE);
+    here.machine_id[3] ^= 1;
+    record.time_ns = now + 60 * second;
+    assert_int_equal(record_host_oddity(&record, &here, now, booted), RECORD_HOST_FINE);
+    record.time_ns = now + 61 * second;
+    assert_int_equal(record_host_oddity(&record, &here, now, booted), RECORD_HOST_AHEAD);
+    record.time_ns = INT64_MIN;
+    assert_int_equal(record_host_oddity(&record, &here, now, booted), RECORD_HOST_FINE);
+    record.time_ns = INT64_MAX;
+    assert_int_equal(record_host_oddity(&record, &here, now, booted), RECORD_HOST_AHEAD);
+    here = record.host;
+    memset(record.host.machine_id, 0, sizeof(record.host.machine_id)); /* it has none */
+    memset(here.machine_id, 0, sizeof(here.machine_id));
+    here.boot_id[3] ^= 1;
+    record.time_ns = now;
+    assert_int_equal(record_host_oddity(&record, &here, now, booted), RECORD_HOST_FINE);
+}
+
 static void handle_hash_tells_types_bytes_and_sizes_apart(void **state)
 {
     static const uint8_t bytes[] = {1, 2, 3, 4, 0};
@@ -785,6 +815,7 @@ int main(void)
         cmocka_unit_test(alien_slot_never_outranks_ones_own),
         cmocka_unit_test(alien_slot_is_told_before_a_torn_one),
         cmocka_unit_test(hosts_differ_by_machine_boot_and_mount_but_not_by_name),
+        cmocka_unit_test(a_clone_and_a_clock_that_is_ahead_show),
         cmocka_unit_test(handle_hash_tells_types_bytes_and_sizes_apart),
         cmocka_unit_test(every_verdict_has_a_name),
     };
