@@ -29,7 +29,11 @@ struct context {
     struct pool *pool;
     struct events *events;
     struct guard_watch *watch;
-    bool passthrough; /* negotiated with the kernel */
+    struct beacon_file *beacon;
+    uint64_t capable;   /* FUSE_CAP_*: what the kernel offered */
+    unsigned lease_ms;  /* of the store; 0: it tells none */
+    int64_t mounted_ns; /* CLOCK_REALTIME */
+    bool passthrough;   /* negotiated with the kernel */
 };
 
 static inline struct context *context_of(fuse_req_t req)

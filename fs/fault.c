@@ -30,4 +30,11 @@ void fault_hold_write(void)
     while (held && access(held, F_OK) == 0)
         nanosleep(&pause, NULL);
 }
+
+int64_t fault_beacon_period_ns(int64_t period_ns)
+{
+    const char *given = getenv("MIGFS_BEACON_MS");
+
+    return given ? strtoll(given, NULL, 10) * 1000000 : period_ns;
+}
 #endif

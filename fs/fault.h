@@ -3,7 +3,8 @@
  * Trouble on purpose, in builds with MIGFS_FAULTS alone: the environment variable MIGFS_SKIP_STEP
  * ("STEP", or "KIND:STEP" for those of one kind of transition) names a step that is taken for done:
  * what a step is for shows when it is left out (tests/hosts/steps.py). MIGFS_HOLD_WRITES names a
- * file: while it exists writes that have passed the gate wait.
+ * file: while it exists writes that have passed the gate wait. MIGFS_BEACON_MS is the time between
+ * two writes of the beacon.
  */
 #ifndef MIGFS_FS_FAULT_H
 #define MIGFS_FS_FAULT_H
@@ -11,11 +12,13 @@
 #include "cache/handoff.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #ifdef MIGFS_FAULTS
 /* Whether the step is left out. Any thread. */
 bool fault_skips(enum handoff_kind kind, enum handoff_step step);
 void fault_hold_write(void);
+int64_t fault_beacon_period_ns(int64_t period_ns);
 #else
 static inline bool fault_skips(enum handoff_kind kind, enum handoff_step step)
 {
@@ -25,6 +28,10 @@ static inline bool fault_skips(enum handoff_kind kind, enum handoff_step step)
 }
 static inline void fault_hold_write(void)
 {
+}
+static inline int64_t fault_beacon_period_ns(int64_t period_ns)
+{
+    return period_ns;
 }
 #endif
 
