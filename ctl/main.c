@@ -19,6 +19,7 @@ static const char usage[] =
     "       migfsctl release [--group PID] PATH...\n"
     "       migfsctl forget PATH...\n"
     "       migfsctl history [--json] PATH...\n"
+    "       migfsctl doctor [--json] [MOUNTPOINT|SOURCE]\n"
     "       migfsctl init --uid UID [--gid GID] SOURCE\n"
     "       migfsctl --help | --version\n"
     "\n"
@@ -28,11 +29,13 @@ static const char usage[] =
     "  release  writes everything back, stops the writers here, lets other hosts acquire\n"
     "  forget   accepts what a file holds now, where an acquire of it failed\n"
     "  history  shows the last hand-overs of a file\n"
+    "  doctor   examines a mount, or a SOURCE before it is mounted: whether migration is safe\n"
     "  init     makes SOURCE/.migfs for UID, where root may not (root_squash)\n"
     "\n"
     "A PATH is a file on a migfs; but for history also a directory, for all open files below.\n"
     "--group PID: those that a process opened, all or none; the PATHs are directories.\n"
-    "Exit: 0 done, 1 failed, 2 usage, 3 fenced, 4 timed out, 5 not a migfs.\n";
+    "Exit: 0 done, 1 failed, 2 usage, 3 fenced, 4 timed out, 5 not a migfs;\n"
+    "of doctor 6 warnings, 7 unsafe.\n";
 
 static const struct command {
     const char *name;
@@ -40,6 +43,7 @@ static const struct command {
     bool takes_json;
     bool takes_owner;
     bool takes_group;
+    bool takes_any; /* one path or none */
 } commands[] = {
     {"status", status_command, .takes_json = true},
     {"watch", watch_command, .takes_json = true},
@@ -47,6 +51,7 @@ static const struct command {
     {"release", release_command, .takes_group = true},
     {"forget", forget_command, .takes_json = false},
     {"history", history_command, .takes_json = true},
+    {"doctor", doctor_command, .takes_json = true, .takes_any = true},
     {"init", init_command, .takes_owner = true},
 };
 
@@ -150,6 +155,12 @@ static bool arguments_parse(const struct command *command, int argc, char **argv
         complain("%s needs --uid UID: who is to own .migfs", command->name);
         return false;
     }
+    if (command->takes_any && arguments->path_count > 1) {
+        complain("%s takes one MOUNTPOINT or SOURCE, or none", command->name);
+        return false;
+    }
+    if (command->takes_any)
+        return true;
     if (arguments->path_count < 1 || (command->takes_owner && arguments->path_count > 1)) {
         complain("%s needs %s", command->name, command->takes_owner ? "one SOURCE" : "a PATH");
         return false;
