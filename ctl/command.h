@@ -23,6 +23,7 @@ enum exit_code {
 
 struct arguments {
     bool json;
+    bool follows;
     bool has_uid, has_gid;
     unsigned group; /* a pid; 0: none */
     uid_t uid;

@@ -13,7 +13,7 @@
 #include <string.h>
 
 static const char usage[] =
-    "Usage: migfsctl status [--json] PATH...\n"
+    "Usage: migfsctl status [--json] [--follow] PATH...\n"
     "       migfsctl watch [--json] PATH...\n"
     "       migfsctl acquire [--group PID] PATH...\n"
     "       migfsctl release [--group PID] PATH...\n"
@@ -23,7 +23,8 @@ static const char usage[] =
     "       migfsctl init --uid UID [--gid GID] SOURCE\n"
     "       migfsctl --help | --version\n"
     "\n"
-    "  status   shows the open files: who may write, who holds which locks\n"
+    "  status   shows the open files: who may write, who holds which locks; --follow: every "
+    "second\n"
     "  watch    shows each hand-over as it ends\n"
     "  acquire  makes this host the owner\n"
     "  release  writes everything back, stops the writers here, lets other hosts acquire\n"
@@ -41,11 +42,12 @@ static const struct command {
     const char *name;
     enum exit_code (*run)(const struct arguments *arguments);
     bool takes_json;
+    bool takes_follow;
     bool takes_owner;
     bool takes_group;
     bool takes_any; /* one path or none */
 } commands[] = {
-    {"status", status_command, .takes_json = true},
+    {"status", status_command, .takes_json = true, .takes_follow = true},
     {"watch", watch_command, .takes_json = true},
     {"acquire", acquire_command, .takes_group = true},
     {"release", release_command, .takes_group = true},
@@ -93,6 +95,7 @@ static bool id_parse(const char *text, unsigned *id)
 
 enum option_letter {
     OPTION_JSON = 'j',
+    OPTION_FOLLOW = 'f',
     OPTION_UID = 'u',
     OPTION_GID = 'g',
     OPTION_GROUP = 'p',
@@ -106,6 +109,11 @@ static bool option_take(const struct command *command, int letter, struct argume
         if (!command->takes_json)
             complain("%s takes no --json", command->name);
         return command->takes_json;
+    case OPTION_FOLLOW:
+        arguments->follows = true;
+        if (!command->takes_follow)
+            complain("%s takes no --follow", command->name);
+        return command->takes_follow;
     case OPTION_UID:
     case OPTION_GID:
         if (!command->takes_owner) {
@@ -138,6 +146,7 @@ static bool arguments_parse(const struct command *command, int argc, char **argv
 {
     static const struct option options[] = {
         {"json", no_argument, NULL, OPTION_JSON},
+        {"follow", no_argument, NULL, OPTION_FOLLOW},
         {"uid", required_argument, NULL, OPTION_UID},
         {"gid", required_argument, NULL, OPTION_GID},
         {"group", required_argument, NULL, OPTION_GROUP},
