@@ -12,6 +12,7 @@
 #include "text.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <json-c/json_object.h>
 #include <poll.h>
 #include <signal.h>
@@ -70,8 +71,10 @@ void doctor_say(struct doctor *doctor, enum colour colour, const char *mend, con
     va_start(arguments, format);
     const int length = vasprintf(&text, format, arguments);
     va_end(arguments);
-    if (length < 0)
+    if (length < 0) {
+        complain("out of memory");
         _exit(EXIT_FAILED);
+    }
     send(doctor, colours[colour], mend != NULL ? mend : "", text);
     free(text);
 }
@@ -205,7 +208,7 @@ static int findings_collect(struct findings *findings, const char *path)
     pid_t child;
 
     (void)fflush(stdout);
-    if (pipe(ends) != 0 || (child = fork()) < 0) {
+    if (pipe2(ends, O_CLOEXEC) != 0 || (child = fork()) < 0) {
         complain("no process to examine with: %s", strerror(errno));
         return -1;
     }

@@ -96,8 +96,11 @@ static void read_one(struct hosts *hosts, int directory_fd, const char *name)
     if (count >= 0 && fstat(fd, &attributes) == 0)
         verdict = beacon_decode(bytes, (size_t)count, &beacon);
     (void)close(fd); /* read only */
-    if (verdict == BEACON_VALID && !add(hosts, &beacon, mtime_of(&attributes)))
-        _exit(1);
+    if (verdict == BEACON_VALID && !add(hosts, &beacon, mtime_of(&attributes))) {
+        doctor_say(hosts->doctor, COLOUR_YELLOW, "try again", "out of memory: %s is not judged",
+                   name);
+        hosts->said++;
+    }
     if (verdict != BEACON_FUTURE)
         return; /* a damaged one may be one that is just being made */
     doctor_say(hosts->doctor, COLOUR_YELLOW, "install the same version on all hosts",

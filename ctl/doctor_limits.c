@@ -96,6 +96,15 @@ static uint64_t cgroup_limit(unsigned pid)
     return least;
 }
 
+/* Of another pid namespace the number is somebody else's, or nobody's. */
+static bool is_migfs(unsigned pid)
+{
+    char path[64], command[32];
+
+    (void)snprintf(path, sizeof(path), "/proc/%u/comm", pid); /* it always fits */
+    return small_file_line(path, command, sizeof(command)) && strncmp(command, "migfs", 5) == 0;
+}
+
 static bool say_files(struct doctor *doctor, uint64_t limit, long open)
 {
     static const char mend[] = "raise LimitNOFILE= of the unit, or the hard limit (ulimit -Hn) of "
@@ -133,7 +142,7 @@ static void say_daemon(struct doctor *doctor, unsigned pid)
     struct limits limits;
     const long open = count_open(pid);
 
-    if (open < 0 || !limits_read(pid, &limits)) {
+    if (open < 0 || !is_migfs(pid) || !limits_read(pid, &limits)) {
         doctor_say(doctor, COLOUR_YELLOW,
                    "run migfsctl doctor as root, in the daemon's pid namespace",
                    "the limits of the daemon, process %u, cannot be seen", pid);

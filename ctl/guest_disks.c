@@ -107,10 +107,8 @@ static void parse(struct span body, struct guest_disk *disk)
     *disk = (struct guest_disk){.is_read_only = find_tag(body, "<readonly", &tag)};
     if (find_tag(body, "<source", &tag))
         take_attribute(tag, "file", disk->path, sizeof(disk->path));
-    if (find_tag(body, "<driver", &tag)) {
+    if (find_tag(body, "<driver", &tag))
         take_attribute(tag, "cache", disk->cache, sizeof(disk->cache));
-        take_attribute(tag, "io", disk->io, sizeof(disk->io));
-    }
 }
 
 bool guest_disk_next(const char **position, struct guest_disk *disk)

@@ -11,7 +11,6 @@
 struct guest_disk {
     char path[4096];
     char cache[32]; /* "" where none is given */
-    char io[32];
     bool is_read_only;
 };
 

@@ -203,8 +203,10 @@ struct beacon_file *beacon_file_start(struct context *context)
     pthread_condattr_destroy(&monotonic);
     describe(file, context);
     const int error = pthread_create(&file->thread, NULL, run, file);
-    if (error == 0)
+    if (error == 0) {
+        (void)pthread_setname_np(file->thread, "migfs-beacon"); /* for who looks at threads */
         return file;
+    }
     log_warning("no thread for this host's beacon: %s", strerror(error));
     file_free(file);
     return NULL;

@@ -6,6 +6,7 @@ beacons.py [CHECK]...
 """
 
 import os
+import signal
 import sys
 import time
 
@@ -142,8 +143,37 @@ def a_mount_serves_without_it(bed):
     check(mount.log_text().count("this host's beacon") == 1, mount.log_text())
 
 
+def is_idle(mount):
+    """Whether the thread of the beacon has done what it does at first, and waits for its time."""
+    for thread in os.listdir(f"/proc/{mount.pid}/task"):
+        with open(f"/proc/{mount.pid}/task/{thread}/comm", encoding="ascii") as file:
+            name = file.read().strip()
+        with open(f"/proc/{mount.pid}/task/{thread}/wchan", encoding="ascii") as file:
+            waits = file.read()
+        if name == "migfs-beacon":
+            return waits.startswith("futex")
+    return False
+
+
+def a_store_that_does_not_answer_holds_up_no_end(bed):
+    """The beacon is left then, and the daemon ends as it would without one."""
+    store = bed.directory("store")
+    below = bed.mount_ctofs(store)
+    # Who looks for leaks waits for each thread to stop, and one that waits for the store does not.
+    mount = bed.mount_migfs(below.path, env={"ASAN_OPTIONS": "detect_leaks=0"})
+    testbed.wait_until(lambda: forged_beacon.listing(store) and is_idle(mount), what="the beacon")
+    below.signal(signal.SIGSTOP)
+    try:
+        mount.signal(signal.SIGTERM)
+        mount.wait_end()
+    finally:
+        below.signal(signal.SIGCONT)
+    check(len(forged_beacon.listing(store)) == 1, "it was removed: the store did answer")
+
+
 CHECKS = (comes_and_goes_with_the_mount, is_of_the_directory_s_owner, is_written_again,
-          none_without_records, those_that_are_over_are_removed, a_mount_serves_without_it)
+          none_without_records, those_that_are_over_are_removed, a_mount_serves_without_it,
+          a_store_that_does_not_answer_holds_up_no_end)
 
 
 if __name__ == "__main__":
