@@ -377,6 +377,20 @@ def passthrough(bed):
     bed.run(["umount", bed.root + "/mnt"])
 
 
+def another_version_than_is_installed(bed):
+    """migfsctl of a later version: the same program, with another number in it."""
+    _, mount = served(bed)
+    version = bed.run([binary("migfs"), "--version"]).stdout.split()[1].encode() + b"\0"
+    later = bed.install("migfsctl")
+    with open(later, "rb") as file:
+        program = file.read()
+    with open(later, "wb") as file:
+        file.write(program.replace(version, version.replace(b"0", b"9")))
+    result = bed.run([later, "doctor", "--json", mount.path], expect=None)
+    Report(result.returncode, json.loads(result.stdout)["subjects"][0]).expect(
+        "mount", "yellow", version.decode()[:-1] + " serves", "is installed", "anew")
+
+
 def source_that_is_not_seen(bed):
     source, mount = served(bed)
     report = doctor(bed, mount.path, script=f"mount -t tmpfs none {source}")
@@ -568,7 +582,7 @@ CHECKS = (a_right_setup_is_green, a_source_before_it_is_mounted, all_mounts_with
           no_mount_is_said, lines_have_colour_check_text_and_mend, bad_arguments_are_refused,
           a_store_that_does_not_answer_is_red, kernel, libfuse, io_uring, selinux, apparmor,
           memory, descriptors, libvirt_settings, guests, mount_options, passthrough,
-          source_that_is_not_seen, store, records, others_than_root, hosts_that_agree_are_green,
+          another_version_than_is_installed, source_that_is_not_seen, store, records, others_than_root, hosts_that_agree_are_green,
           hosts_that_do_not_are_said, what_is_no_beacon_does_no_harm, hosts_of_one_machine_id,
           the_mount_s_own_beacon_is_missed, openers, images_written_past_their_record,
           images_served_without_migfs, images_served_by_migfs)
