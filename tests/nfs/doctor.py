@@ -19,7 +19,7 @@ for directory in ("..", "../mount", "."):
 import forged_beacon  # noqa: E402
 import testbed  # noqa: E402
 from client import Client  # noqa: E402
-from server import ADDRESS, EXPORT, Server, sh, write  # noqa: E402
+from server import ADDRESS, EXPORT, LEASE_S, Server, sh, write  # noqa: E402
 from testbed import binary, check  # noqa: E402
 
 GREEN, WARNINGS, UNSAFE = 0, 6, 7
@@ -80,7 +80,8 @@ def export_clean():
 @contextlib.contextmanager
 def served(bed, place):
     mount = bed.mount_migfs(place.store)
-    testbed.wait_until(lambda: forged_beacon.listing(place.store), what="the beacon")
+    # As the server has it: root may be nobody here.
+    testbed.wait_until(lambda: forged_beacon.listing(EXPORT), what="the beacon")
     yield mount
     mount.umount()
 
@@ -99,13 +100,59 @@ def a_right_setup_is_all_green(bed):
         export_clean()
 
 
-def a_lock_under_a_delegation_is_seen(bed):
+def delegations():
+    """How many the server has given."""
+    found = 0
+    for client in os.listdir("/proc/fs/nfsd/clients"):
+        with open(f"/proc/fs/nfsd/clients/{client}/states", encoding="ascii") as file:
+            found += file.read().count("type: deleg")
+    return found
+
+
+@contextlib.contextmanager
+def delegating():
     FOUND["server"].leases(True)
     try:
-        with Place(bed) as place:
-            expect_all_green(place.doctor())
+        yield
     finally:
         FOUND["server"].leases(False)
+
+
+def is_delegated(place):
+    """Whether the server gives a delegation to who makes a file, as doctor does."""
+    fd = os.open(place.store + "/delegated", os.O_RDWR | os.O_CREAT)
+    given = delegations() > 0
+    os.close(fd)
+    os.unlink(place.store + "/delegated")
+    return given
+
+
+def a_lock_under_a_delegation_is_seen(bed):
+    for version in ("4.2", "4.1", "4.0"):
+        with delegating(), Place(bed, options=f"vers={version}") as place:
+            print(f"vers={version}: delegated {is_delegated(place)}", flush=True)
+            expect_all_green(place.doctor())
+
+
+def one_minor_version_is_no_alarm(bed):
+    """The other mount is then the same client to the server."""
+    server = FOUND["server"]
+
+    def serve(*without):
+        sh("rpc.nfsd", "0")
+        sh("rpc.nfsd", *without, "--lease-time", LEASE_S, "--grace-time", LEASE_S, "8")
+        server.end_grace()
+
+    try:
+        serve("-N", "4.0", "-N", "4.1")
+        with Place(bed) as place:
+            expect_all_green(place.doctor())
+        with delegating(), Place(bed) as place:
+            found = place.doctor()
+            print(found["lock"], flush=True)
+            check(found["lock"][0][0] in ("green", "yellow"), f"{found['lock']}")
+    finally:
+        serve("-V", "4.0", "-V", "4.1", "-V", "4.2")
 
 
 def a_directory_of_the_export_is_found_there(bed):
@@ -270,7 +317,7 @@ CHECKS = (a_right_setup_is_all_green, a_lock_under_a_delegation_is_seen,
           options_that_break_coherence_are_found, recovered_locks_are_red,
           a_squashed_root_is_told_to_init, another_host_is_seen, a_host_without_migfs_is_seen,
           io_uring_that_is_not_allowed_is_yellow, a_server_that_cannot_be_reached_is_red,
-          a_long_lease_is_yellow)
+          a_long_lease_is_yellow, one_minor_version_is_no_alarm)
 
 
 def main():
