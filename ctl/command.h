@@ -17,15 +17,18 @@ enum exit_code {
     EXIT_FENCED = 3,
     EXIT_TIMED_OUT = 4,
     EXIT_NOT_MIGFS = 5,
+    EXIT_WARNINGS = 6, /* of doctor */
+    EXIT_UNSAFE = 7,
 };
 
 struct arguments {
     bool json;
+    bool follows;
     bool has_uid, has_gid;
     unsigned group; /* a pid; 0: none */
     uid_t uid;
     gid_t gid;
-    int path_count; /* at least 1 */
+    int path_count; /* at least 1; of doctor, 0 or 1 */
     char **paths;
 };
 
@@ -35,6 +38,7 @@ enum exit_code acquire_command(const struct arguments *arguments);
 enum exit_code release_command(const struct arguments *arguments);
 enum exit_code forget_command(const struct arguments *arguments);
 enum exit_code history_command(const struct arguments *arguments);
+enum exit_code doctor_command(const struct arguments *arguments);
 enum exit_code init_command(const struct arguments *arguments);
 
 /* "migfsctl: …" and a newline on standard error. */

@@ -185,6 +185,46 @@ struct json_object *json_history(const struct migfs_history *history, const char
     return finish(object, failed);
 }
 
+/* null is a value, and no failure. */
+static void add_name_or_null(struct json_object *object, const char *key, const char *name,
+                             bool *failed)
+{
+    if (name != NULL)
+        add(object, key, name_new(name), failed);
+    else if (json_object_object_add(object, key, NULL) != 0)
+        *failed = true;
+}
+
+struct json_object *json_finding(const char *check, const char *colour, const char *text,
+                                 const char *mend)
+{
+    struct json_object *object = json_object_new_object();
+    bool failed = object == NULL;
+
+    if (failed)
+        return NULL;
+    add(object, "check", json_object_new_string(check), &failed);
+    add(object, "colour", json_object_new_string(colour), &failed);
+    add(object, "text", name_new(text), &failed);
+    add_name_or_null(object, "mend", mend[0] != '\0' ? mend : NULL, &failed);
+    return finish(object, failed);
+}
+
+struct json_object *json_subject(const char *path, const char *colour, struct json_object *findings)
+{
+    struct json_object *object = json_object_new_object();
+    bool failed = object == NULL;
+
+    if (failed) {
+        json_object_put(findings);
+        return NULL;
+    }
+    add_name_or_null(object, "path", path, &failed);
+    add(object, "colour", json_object_new_string(colour), &failed);
+    add(object, "findings", findings, &failed);
+    return finish(object, failed);
+}
+
 bool json_print_document(const char *key, struct json_object *value)
 {
     struct json_object *document = json_object_new_object();

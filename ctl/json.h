@@ -17,6 +17,14 @@ struct json_object *json_file(const struct migfs_file *file, const char *path);
 /* The same of its history. */
 struct json_object *json_history(const struct migfs_history *history, const char *path);
 
+/* A finding of doctor, "" for no mend; and the findings of a subject, NULL: of the host. Takes
+ * `findings` over. NULL: out of memory.
+ */
+struct json_object *json_finding(const char *check, const char *colour, const char *text,
+                                 const char *mend);
+struct json_object *json_subject(const char *path, const char *colour,
+                                 struct json_object *findings);
+
 /*
  * One document on standard output: {"version": 1, `key`: `value`}. Takes the value over. False:
  * could not be written, or no memory.

@@ -13,40 +13,47 @@
 #include <string.h>
 
 static const char usage[] =
-    "Usage: migfsctl status [--json] PATH...\n"
+    "Usage: migfsctl status [--json] [--follow] PATH...\n"
     "       migfsctl watch [--json] PATH...\n"
     "       migfsctl acquire [--group PID] PATH...\n"
     "       migfsctl release [--group PID] PATH...\n"
     "       migfsctl forget PATH...\n"
     "       migfsctl history [--json] PATH...\n"
+    "       migfsctl doctor [--json] [MOUNTPOINT|SOURCE]\n"
     "       migfsctl init --uid UID [--gid GID] SOURCE\n"
     "       migfsctl --help | --version\n"
     "\n"
-    "  status   shows the open files: who may write, who holds which locks\n"
+    "  status   shows the open files: who may write, who holds which locks; --follow: every "
+    "second\n"
     "  watch    shows each hand-over as it ends\n"
     "  acquire  makes this host the owner\n"
     "  release  writes everything back, stops the writers here, lets other hosts acquire\n"
     "  forget   accepts what a file holds now, where an acquire of it failed\n"
     "  history  shows the last hand-overs of a file\n"
+    "  doctor   examines a mount, or a SOURCE before it is mounted: whether migration is safe\n"
     "  init     makes SOURCE/.migfs for UID, where root may not (root_squash)\n"
     "\n"
     "A PATH is a file on a migfs; but for history also a directory, for all open files below.\n"
     "--group PID: those that a process opened, all or none; the PATHs are directories.\n"
-    "Exit: 0 done, 1 failed, 2 usage, 3 fenced, 4 timed out, 5 not a migfs.\n";
+    "Exit: 0 done, 1 failed, 2 usage, 3 fenced, 4 timed out, 5 not a migfs;\n"
+    "of doctor 6 warnings, 7 unsafe.\n";
 
 static const struct command {
     const char *name;
     enum exit_code (*run)(const struct arguments *arguments);
     bool takes_json;
+    bool takes_follow;
     bool takes_owner;
     bool takes_group;
+    bool takes_any; /* one path or none */
 } commands[] = {
-    {"status", status_command, .takes_json = true},
+    {"status", status_command, .takes_json = true, .takes_follow = true},
     {"watch", watch_command, .takes_json = true},
     {"acquire", acquire_command, .takes_group = true},
     {"release", release_command, .takes_group = true},
     {"forget", forget_command, .takes_json = false},
     {"history", history_command, .takes_json = true},
+    {"doctor", doctor_command, .takes_json = true, .takes_any = true},
     {"init", init_command, .takes_owner = true},
 };
 
@@ -88,6 +95,7 @@ static bool id_parse(const char *text, unsigned *id)
 
 enum option_letter {
     OPTION_JSON = 'j',
+    OPTION_FOLLOW = 'f',
     OPTION_UID = 'u',
     OPTION_GID = 'g',
     OPTION_GROUP = 'p',
@@ -101,6 +109,11 @@ static bool option_take(const struct command *command, int letter, struct argume
         if (!command->takes_json)
             complain("%s takes no --json", command->name);
         return command->takes_json;
+    case OPTION_FOLLOW:
+        arguments->follows = true;
+        if (!command->takes_follow)
+            complain("%s takes no --follow", command->name);
+        return command->takes_follow;
     case OPTION_UID:
     case OPTION_GID:
         if (!command->takes_owner) {
@@ -133,6 +146,7 @@ static bool arguments_parse(const struct command *command, int argc, char **argv
 {
     static const struct option options[] = {
         {"json", no_argument, NULL, OPTION_JSON},
+        {"follow", no_argument, NULL, OPTION_FOLLOW},
         {"uid", required_argument, NULL, OPTION_UID},
         {"gid", required_argument, NULL, OPTION_GID},
         {"group", required_argument, NULL, OPTION_GROUP},
@@ -150,6 +164,12 @@ static bool arguments_parse(const struct command *command, int argc, char **argv
         complain("%s needs --uid UID: who is to own .migfs", command->name);
         return false;
     }
+    if (command->takes_any && arguments->path_count > 1) {
+        complain("%s takes one MOUNTPOINT or SOURCE, or none", command->name);
+        return false;
+    }
+    if (command->takes_any)
+        return true;
     if (arguments->path_count < 1 || (command->takes_owner && arguments->path_count > 1)) {
         complain("%s needs %s", command->name, command->takes_owner ? "one SOURCE" : "a PATH");
         return false;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * migfsctl status: the open files of each PATH, as a table or as one JSON document.
+ * migfsctl status: the open files of each PATH, as a table or as one JSON document; once, or over
+ * and over until one of them cannot be asked any more.
  */
 #include "command.h"
 #include "json.h"
@@ -14,6 +15,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 /* What all paths together come to. */
 struct report {
@@ -214,6 +217,17 @@ static bool report_init(struct report *report, bool as_json)
     return report->files != NULL;
 }
 
+/* Between two looks of --follow. */
+#define REFRESH_S 1
+
+static int64_t now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now); /* cannot fail */
+    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
 static const char unchecked[] = "the store does not answer: whether the locks are held still, and "
                                 "whether others changed a file, is unknown";
 
@@ -251,7 +265,16 @@ static void report_deinit(struct report *report)
     table_deinit(&report->table);
 }
 
-enum exit_code status_command(const struct arguments *arguments)
+/* Where a terminal is, over what it shows; else an empty line between two. */
+static bool screen_begin(void)
+{
+    const struct text_time time = text_time(now_ns());
+
+    return printf("%s%s\n\n", isatty(STDOUT_FILENO) == 1 ? "\033[H\033[2J" : "\n", time.text) > 0;
+}
+
+/* Once, as all is now. */
+static enum exit_code show(const struct arguments *arguments)
 {
     struct report report;
     enum exit_code code = EXIT_DONE;
@@ -262,6 +285,8 @@ enum exit_code status_command(const struct arguments *arguments)
 
         code = code == EXIT_DONE ? path_code : code;
     }
+    if (printed && arguments->follows && !arguments->json)
+        printed = screen_begin();
     if (printed && (code == EXIT_DONE || arguments->path_count > 1 || arguments->json))
         printed = report_print(&report);
     if (code == EXIT_DONE && report.has_fenced)
@@ -271,5 +296,22 @@ enum exit_code status_command(const struct arguments *arguments)
         code = EXIT_FAILED;
     }
     report_deinit(&report);
+    return code;
+}
+
+enum exit_code status_command(const struct arguments *arguments)
+{
+    const struct timespec pause = {.tv_sec = REFRESH_S};
+    enum exit_code code = show(arguments);
+
+    /* Nothing of the mount is held open in between: it can be unmounted, and that ends it. */
+    while (arguments->follows && (code == EXIT_DONE || code == EXIT_FENCED)) {
+        if (fflush(stdout) != 0) {
+            complain("standard output: %s", strerror(errno));
+            return EXIT_FAILED;
+        }
+        nanosleep(&pause, NULL); /* cut short by a stop: no harm */
+        code = show(arguments);
+    }
     return code;
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "target.h"
 
+#include "mount_table.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -63,67 +65,27 @@ static int open_for_use(struct target *target, enum target_use use, const struct
     return fd;
 }
 
-/* A path as mountinfo writes it: space, tab, newline and backslash as three octal digits. */
-static char *unescape(const char *field)
-{
-    char *text = malloc(strlen(field) + 1);
-    char *to = text;
-
-    if (text == NULL)
-        return NULL;
-    for (const char *from = field; *from != '\0'; to++) {
-        if (from[0] == '\\' && from[1] != '\0' && from[2] != '\0' && from[3] != '\0') {
-            *to = (char)((from[1] - '0') * 64 + (from[2] - '0') * 8 + (from[3] - '0'));
-            from += 4;
-        } else {
-            *to = *from++;
-        }
-    }
-    *to = '\0';
-    return text;
-}
-
 /* "/" becomes "", so that a slash and more can follow. */
 static void strip_root(char *path)
 {
-    if (path != NULL && strcmp(path, "/") == 0)
+    if (strcmp(path, "/") == 0)
         path[0] = '\0';
-}
-
-/* proc_pid_mountinfo(5): id, parent, major:minor, root, mountpoint, … */
-static void take_mount(struct target *target, char *line, uint64_t mount_id)
-{
-    char *rest = line;
-    const char *fields[5] = {NULL};
-
-    for (size_t i = 0; i < 5; i++)
-        fields[i] = strsep(&rest, " ");
-    if (fields[4] == NULL || strtoull(fields[0], NULL, 10) != mount_id)
-        return;
-    target->mount_root = unescape(fields[3]);
-    target->mountpoint = unescape(fields[4]);
-    strip_root(target->mount_root);
-    strip_root(target->mountpoint);
 }
 
 /* Leaves both NULL where it cannot tell: paths are then shown as the mount has them. */
 static void find_mount(struct target *target)
 {
-    struct statx attributes;
-    char *line = NULL;
-    size_t capacity = 0;
+    struct mount_entry entry;
+    uint64_t id;
 
-    if (statx(target->fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &attributes) != 0 ||
-        (attributes.stx_mask & STATX_MNT_ID) == 0)
+    if (!mount_id_of(target->fd, &id) || !mount_table_find(id, &entry))
         return;
-    FILE *file = fopen("/proc/self/mountinfo", "re");
-
-    if (file == NULL)
-        return;
-    while (target->mountpoint == NULL && getline(&line, &capacity, file) >= 0)
-        take_mount(target, line, attributes.stx_mnt_id);
-    free(line);
-    (void)fclose(file); /* read only */
+    strip_root(entry.root);
+    strip_root(entry.mountpoint);
+    target->mount_root = entry.root;
+    target->mountpoint = entry.mountpoint;
+    entry.root = entry.mountpoint = NULL;
+    mount_entry_deinit(&entry);
 }
 
 static enum exit_code check_is_fuse(const char *path, struct stat *file)

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "context.h"
 
+#include "beacon_file.h"
 #include "events.h"
 #include "guard.h"
 #include "handle.h"
+#include "lease.h"
 #include "lock.h"
 #include "lock_wait.h"
 #include "log.h"
@@ -97,14 +99,20 @@ int context_init(struct context *context)
 
 int context_start(struct context *context)
 {
+    struct timespec now;
     int error = pool_start(context->pool);
 
+    clock_gettime(CLOCK_REALTIME, &now); /* cannot fail */
+    context->mounted_ns = now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+    context->lease_ms = lease_ms(context->source_fd);
     if (error == 0)
         error = guard_watch_start(context->watch);
     if (error != 0)
         log_error("threads cannot be started: %s", strerror(-error));
     else
         record_collect(context);
+    if (error == 0)
+        context->beacon = beacon_file_start(context);
     return error;
 }
 
@@ -122,11 +130,14 @@ void context_deinit(struct context *context)
         events_stop(context->events);
     if (context->locks)
         lock_wait_end_all(context);
+    const bool uses_records = beacon_file_stop(context->beacon);
+    context->beacon = NULL;
     guard_watch_stop(context->watch);
     pool_stop(context->pool);
     if (context->inodes)
         (void)inode_each_open(context->inodes, abandon, context); /* short of memory: exit frees */
-    record_directory_close(context->records);
+    if (!uses_records)
+        record_directory_close(context->records);
     handle_table_free(context->handles);
     inode_table_free(context->inodes);
     lock_table_free(context->locks);

@@ -35,7 +35,11 @@ struct context {
     struct pool *pool;
     struct events *events;
     struct guard_watch *watch;
-    bool passthrough; /* negotiated with the kernel */
+    struct beacon_file *beacon;
+    uint64_t capable;   /* FUSE_CAP_*: what the kernel offered */
+    unsigned lease_ms;  /* of the store; 0: it tells none */
+    int64_t mounted_ns; /* CLOCK_REALTIME */
+    bool passthrough;   /* negotiated with the kernel */
     atomic_uint_fast64_t odd_host; /* of which mount peer.c has said so last; 0: of none */
 };
 

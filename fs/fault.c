@@ -57,4 +57,11 @@ bool fault_keeps_metadata(void)
 {
     return getenv("MIGFS_KEEP_METADATA") != NULL;
 }
+
+int64_t fault_beacon_period_ns(int64_t period_ns)
+{
+    const char *given = getenv("MIGFS_BEACON_MS");
+
+    return given ? strtoll(given, NULL, 10) * 1000000 : period_ns;
+}
 #endif

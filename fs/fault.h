@@ -6,7 +6,7 @@
  * file: the daemon is killed at the step that it names likewise, before any of it is done
  * (tests/hosts/killed.py). MIGFS_HOLD_WRITES names a file: while it exists writes that have passed
  * the gate wait. MIGFS_KEEP_METADATA: what was read ahead at an acquire is never dropped, whatever
- * changes (tests/hosts/prefetch.py).
+ * changes (tests/hosts/prefetch.py). MIGFS_BEACON_MS is the time between two writes of the beacon.
  */
 #ifndef MIGFS_FS_FAULT_H
 #define MIGFS_FS_FAULT_H
@@ -14,12 +14,14 @@
 #include "cache/handoff.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #ifdef MIGFS_FAULTS
 /* Dies there, or returns whether the step is left out. Any thread. */
 bool fault_at(enum handoff_kind kind, enum handoff_step step);
 void fault_hold_write(void);
 bool fault_keeps_metadata(void);
+int64_t fault_beacon_period_ns(int64_t period_ns);
 #else
 static inline bool fault_at(enum handoff_kind kind, enum handoff_step step)
 {
@@ -33,6 +35,10 @@ static inline void fault_hold_write(void)
 static inline bool fault_keeps_metadata(void)
 {
     return false;
+}
+static inline int64_t fault_beacon_period_ns(int64_t period_ns)
+{
+    return period_ns;
 }
 #endif
 

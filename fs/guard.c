@@ -4,7 +4,6 @@
 #include "backing.h"
 #include "description.h"
 #include "events.h"
-#include "lease.h"
 #include "lock.h"
 #include "log.h"
 #include "notify.h"
@@ -451,7 +450,7 @@ struct guard_watch *guard_watch_new(struct context *context)
 
 int guard_watch_start(struct guard_watch *watch)
 {
-    const unsigned lease = lease_ms(watch->context->source_fd);
+    const unsigned lease = watch->context->lease_ms;
     int error;
 
     if (!is_guarded_mount(watch->context))

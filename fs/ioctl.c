@@ -10,8 +10,11 @@
 #include "transition.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
 
 /* One file of a call, and what became of it. */
 struct call_file {
@@ -338,6 +341,57 @@ static int history_serve(struct context *context, fuse_req_t req, struct inode *
     return count < 0 ? count : 0;
 }
 
+static uint32_t mount_flags(const struct context *context)
+{
+    const struct options *options = &context->options;
+    uint32_t flags = 0;
+
+    if (options->coherence)
+        flags |= MIGFS_MOUNT_COHERENT;
+    if (context->records)
+        flags |= MIGFS_MOUNT_RECORDS;
+    if (context->passthrough)
+        flags |= MIGFS_MOUNT_PASSTHROUGH;
+    if (options->coherence && !context->passthrough && options->fence != FENCE_OFF)
+        flags |= MIGFS_MOUNT_FENCES;
+    if (context->capable & FUSE_CAP_HANDLE_KILLPRIV_V2)
+        flags |= MIGFS_MOUNT_KILLPRIV;
+    return flags;
+}
+
+static void show_text(char *to, size_t size, const char *text)
+{
+    snprintf(to, size, "%s", text ? text : ""); /* what is too long is cut */
+}
+
+static int mount_serve(struct context *context, fuse_req_t req)
+{
+    struct migfs_mount *mount = calloc(1, sizeof(*mount));
+    const struct inode_identity *root = &inode_find(context->inodes, FUSE_ROOT_ID)->identity;
+
+    if (!mount)
+        return -ENOMEM;
+    *mount = (struct migfs_mount){
+        .version = MIGFS_IOC_VERSION,
+        .flags = mount_flags(context),
+        .pid = (__u32)getpid(),
+        .lease_ms = context->lease_ms,
+        .device_major = major(root->dev),
+        .device_minor = minor(root->dev),
+        .ino = root->ino,
+        .instance = context->host.instance,
+        .mounted_ns = context->mounted_ns,
+    };
+    show_text(mount->release, sizeof(mount->release), MIGFS_VERSION_TEXT);
+    show_text(mount->libfuse, sizeof(mount->libfuse), fuse_pkgversion());
+    show_text(mount->options, sizeof(mount->options), context->options.own_words);
+    if (readlink(proc_path(context->source_fd).text, mount->source, sizeof(mount->source) - 1) < 0)
+        mount->source[0] = '\0';
+    fuse_reply_ioctl(req, 0, mount, sizeof(*mount));
+    free(mount);
+    return 0;
+}
+
 /* Replies, now or later, or returns a negative errno to reply with. */
 static int serve(fuse_req_t req, fuse_ino_t ino, const struct fuse_file_info *fi,
                  const struct ioctl_argument *argument)
@@ -354,6 +408,8 @@ static int serve(fuse_req_t req, fuse_ino_t ino, const struct fuse_file_info *fi
         return handoff_serve(context, req, inode, fi, argument);
     case IOCTL_HISTORY:
         return history_serve(context, req, inode, fi);
+    case IOCTL_MOUNT:
+        return mount_serve(context, req);
     case IOCTL_STATUS:
     case IOCTL_EVENTS:
         return query_serve(context, req, inode, argument);

@@ -60,6 +60,16 @@ static int parse_history(const void *in, size_t in_size, size_t out_size)
     return 0;
 }
 
+static int parse_mount(const void *in, size_t in_size, size_t out_size)
+{
+    struct migfs_mount mount;
+
+    if (in_size != sizeof(mount) || out_size != sizeof(mount))
+        return -EINVAL;
+    memcpy(&mount, in, sizeof(mount));
+    return mount.version == MIGFS_IOC_VERSION && mount.flags == 0 ? 0 : -EINVAL;
+}
+
 int ioctl_argument_parse(unsigned command, const void *in, size_t in_size, size_t out_size,
                          struct ioctl_argument *argument)
 {
@@ -71,6 +81,7 @@ int ioctl_argument_parse(unsigned command, const void *in, size_t in_size, size_
         {MIGFS_IOC_ACQUIRE, IOCTL_ACQUIRE}, {MIGFS_IOC_RELEASE, IOCTL_RELEASE},
         {MIGFS_IOC_STATUS, IOCTL_STATUS},   {MIGFS_IOC_EVENTS, IOCTL_EVENTS},
         {MIGFS_IOC_FORGET, IOCTL_FORGET},   {MIGFS_IOC_HISTORY, IOCTL_HISTORY},
+        {MIGFS_IOC_MOUNT, IOCTL_MOUNT},
     };
     struct ioctl_argument parsed = {.ino = 0};
     size_t i = 0;
@@ -93,6 +104,9 @@ int ioctl_argument_parse(unsigned command, const void *in, size_t in_size, size_
         break;
     case IOCTL_HISTORY:
         error = parse_history(in, in_size, out_size);
+        break;
+    case IOCTL_MOUNT:
+        error = parse_mount(in, in_size, out_size);
         break;
     case IOCTL_STATUS:
     case IOCTL_EVENTS:

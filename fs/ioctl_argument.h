@@ -20,6 +20,7 @@ enum ioctl_call {
     IOCTL_EVENTS,
     IOCTL_FORGET,
     IOCTL_HISTORY,
+    IOCTL_MOUNT,
 };
 
 struct ioctl_argument {

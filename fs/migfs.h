@@ -12,13 +12,14 @@
  *     MIGFS_IOC_HISTORY  struct migfs_history  the last hand-overs of the file
  *     MIGFS_IOC_STATUS   struct migfs_files    the open files, now
  *     MIGFS_IOC_EVENTS   struct migfs_files    their transitions, as they end; waits for the next
+ *     MIGFS_IOC_MOUNT    struct migfs_mount    the mount itself
  *
  * Each is for the file of the descriptor. On a directory it is for all open files below, but for
- * HISTORY.
+ * HISTORY; MOUNT is for the mount, whatever the descriptor is of.
  *
- * Rights: STATUS and EVENTS, any descriptor. Pids and commands are shown to root and to the file's
- * owner. ACQUIRE, RELEASE and FORGET, a descriptor open for writing; on a directory, root. HISTORY,
- * a descriptor open for writing, or any of root or the file's owner.
+ * Rights: STATUS, EVENTS and MOUNT, any descriptor. Pids and commands are shown to root and to the
+ * file's owner. ACQUIRE, RELEASE and FORGET, a descriptor open for writing; on a directory, root.
+ * HISTORY, a descriptor open for writing, or any of root or the file's owner.
  *
  * All calls may be made from any thread, at once. All fields are in the machine's byte order; the
  * layout is the same for 32-bit and 64-bit programs.
@@ -272,6 +273,35 @@ struct migfs_history {
     struct migfs_handover handovers[MIGFS_HISTORY_HANDOVERS]; /* out: the first `count` of them */
 };
 
+/* MOUNT --------------------------------------------------------------------------------------- */
+
+/* migfs_mount.flags */
+#define MIGFS_MOUNT_COHERENT 0x1u    /* coherence=on */
+#define MIGFS_MOUNT_RECORDS 0x2u     /* hand-over records are kept */
+#define MIGFS_MOUNT_PASSTHROUGH 0x4u /* io=passthrough */
+#define MIGFS_MOUNT_FENCES 0x8u      /* fence= is not off, and not io=passthrough */
+#define MIGFS_MOUNT_KILLPRIV 0x10u   /* the kernel says when set-id bits go: no call a write */
+
+#define MIGFS_MOUNT_TEXT_SIZE 64
+#define MIGFS_MOUNT_OPTIONS_SIZE 256
+
+/* Never waits for the store. */
+struct migfs_mount {
+    __u32 version;      /* in: MIGFS_IOC_VERSION */
+    __u32 flags;        /* in: 0; out: MIGFS_MOUNT_* */
+    __u32 pid;          /* out: of the daemon, in its own pid namespace */
+    __u32 lease_ms;     /* out: of the store, as it was at the mount; 0: it tells none */
+    __u32 device_major; /* out: of SOURCE */
+    __u32 device_minor;
+    __u64 ino;                              /* out: of SOURCE */
+    __u64 instance;                         /* out: drawn at the mount, as in the record */
+    __s64 mounted_ns;                       /* out: since 1970-01-01 UTC */
+    char release[MIGFS_MOUNT_TEXT_SIZE];    /* out: migfs's version; NUL-terminated as all texts */
+    char libfuse[MIGFS_MOUNT_TEXT_SIZE];    /* out: libfuse's */
+    char options[MIGFS_MOUNT_OPTIONS_SIZE]; /* out: migfs's own, as given */
+    char source[4096];                      /* out: SOURCE, where the daemon sees it */
+};
+
 #define MIGFS_IOC_TYPE 0xdc
 #define MIGFS_IOC_ACQUIRE _IOWR(MIGFS_IOC_TYPE, 1, struct migfs_handoff)
 #define MIGFS_IOC_RELEASE _IOWR(MIGFS_IOC_TYPE, 2, struct migfs_handoff)
@@ -279,5 +309,6 @@ struct migfs_history {
 #define MIGFS_IOC_EVENTS _IOWR(MIGFS_IOC_TYPE, 4, struct migfs_files)
 #define MIGFS_IOC_FORGET _IOWR(MIGFS_IOC_TYPE, 5, struct migfs_handoff)
 #define MIGFS_IOC_HISTORY _IOWR(MIGFS_IOC_TYPE, 6, struct migfs_history)
+#define MIGFS_IOC_MOUNT _IOWR(MIGFS_IOC_TYPE, 7, struct migfs_mount)
 
 #endif

@@ -253,6 +253,8 @@ static int word_apply(struct options *options, const char *word)
         if (!value)
             continue;
         error = rules[i].apply(options, word, value);
+        if (error == 0 && rules[i].values && fuse_opt_add_opt(&options->own_words, word) < 0)
+            error = -ENOMEM;
         if (error == -EINVAL)
             log_error("option '%.*s' cannot be '%s'; it takes %s", (int)strlen(rules[i].name) - 1,
                       rules[i].name, value, rules[i].values);
@@ -423,6 +425,7 @@ void options_deinit(struct options *options)
     free(options->source);
     free(options->mountpoint);
     free(options->kernel_options);
+    free(options->own_words);
     *options = (struct options){0};
 }
 

@@ -32,6 +32,7 @@ struct options {
     char *source;         /* as given; owned */
     char *mountpoint;     /* as given; owned */
     char *kernel_options; /* for fuse_session_new's -o: fsname=, subtype=, ro, …; owned */
+    char *own_words;      /* migfs's own, as given, with commas; NULL: none; owned */
     bool foreground;      /* -f, or -d */
     bool debug;           /* -d: libfuse prints every request */
     bool show_help;

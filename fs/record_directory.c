@@ -22,6 +22,7 @@
 #define UNSETTLED_NS (INT64_C(2) * 1000000000)
 
 #define HISTORY_DIRECTORY "history"
+#define BEACON_DIRECTORY "hosts"
 
 struct record_directory {
     int path_fd; /* O_PATH */
@@ -262,16 +263,33 @@ bool record_directory_lists(struct record_directory *directory, ino_t ino)
     return found;
 }
 
-static int open_history_directory(const struct record_directory *directory, bool makes)
+/* One of its subdirectories, O_PATH; or a negative errno. As the owner. */
+static int open_subdirectory(const struct record_directory *directory, const char *name, bool makes)
 {
     const int flags = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-    int fd = openat(directory->path_fd, HISTORY_DIRECTORY, flags);
+    int fd = openat(directory->path_fd, name, flags);
 
     if (fd < 0 && errno == ENOENT && makes) {
-        (void)mkdirat(directory->path_fd, HISTORY_DIRECTORY, 0700); /* the open says how it went */
-        fd = openat(directory->path_fd, HISTORY_DIRECTORY, flags);
+        (void)mkdirat(directory->path_fd, name, 0700); /* the open says how it went */
+        fd = openat(directory->path_fd, name, flags);
     }
     return fd >= 0 ? fd : -errno;
+}
+
+/* A file of a subdirectory, with `flags` of open(2); nothing is stable by itself there. */
+static int open_in_subdirectory(const struct record_directory *directory, const char *subdirectory,
+                                const char *name, int flags)
+{
+    _cleanup_caller_ struct caller caller = caller_begin_as(directory->uid, directory->gid);
+    if (caller.error != 0)
+        return caller.error;
+    const int parent = open_subdirectory(directory, subdirectory, (flags & O_CREAT) != 0);
+    if (parent < 0)
+        return parent;
+    int fd = openat(parent, name, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+    fd = fd >= 0 ? fd : -errno;
+    close(parent);
+    return fd;
 }
 
 int record_directory_open_history(const struct record_directory *directory, ino_t ino, int flags)
@@ -279,16 +297,36 @@ int record_directory_open_history(const struct record_directory *directory, ino_
     char name[20];
 
     snprintf(name, sizeof(name), "%jx", (uintmax_t)ino);
+    return open_in_subdirectory(directory, HISTORY_DIRECTORY, name, flags | O_RDWR);
+}
+
+int record_directory_open_beacon(const struct record_directory *directory, const char *name,
+                                 int flags)
+{
+    return open_in_subdirectory(directory, BEACON_DIRECTORY, name, flags);
+}
+
+DIR *record_directory_list_beacons(const struct record_directory *directory)
+{
+    const int fd = open_in_subdirectory(directory, BEACON_DIRECTORY, ".", O_RDONLY | O_DIRECTORY);
+    DIR *listing = fd >= 0 ? fdopendir(fd) : NULL;
+
+    if (fd >= 0 && !listing)
+        close(fd);
+    return listing;
+}
+
+int record_directory_remove_beacon(const struct record_directory *directory, const char *name)
+{
     _cleanup_caller_ struct caller caller = caller_begin_as(directory->uid, directory->gid);
     if (caller.error != 0)
         return caller.error;
-    const int parent = open_history_directory(directory, (flags & O_CREAT) != 0);
+    const int parent = open_subdirectory(directory, BEACON_DIRECTORY, false);
     if (parent < 0)
         return parent;
-    int fd = openat(parent, name, flags | O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
-    fd = fd >= 0 ? fd : -errno;
+    const int error = unlinkat(parent, name, 0) == 0 ? 0 : -errno;
     close(parent);
-    return fd;
+    return error;
 }
 
 int record_directory_open_file(const struct record_directory *directory, ino_t ino, int flags)
@@ -326,7 +364,7 @@ int record_directory_remove(const struct record_directory *directory, ino_t ino)
         return caller.error;
     if (unlinkat(directory->path_fd, name, 0) != 0)
         return -errno;
-    const int parent = open_history_directory(directory, false);
+    const int parent = open_subdirectory(directory, HISTORY_DIRECTORY, false);
     const bool left = parent >= 0 && unlinkat(parent, name, 0) != 0 && errno != ENOENT;
     const int error = left ? -errno : 0;
     if (parent >= 0)

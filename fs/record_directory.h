@@ -8,6 +8,7 @@
 
 #include "context.h"
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -41,6 +42,15 @@ int record_directory_open_file(const struct record_directory *directory, ino_t i
  * by itself there.
  */
 int record_directory_open_history(const struct record_directory *directory, ino_t ino, int flags);
+
+/*
+ * The beacons of the mounts, in its `hosts/`: a file of that name with `flags` of open(2), which
+ * O_CREAT makes; their listing, to be closed by the caller, or NULL; and one's removal.
+ */
+int record_directory_open_beacon(const struct record_directory *directory, const char *name,
+                                 int flags);
+DIR *record_directory_list_beacons(const struct record_directory *directory);
+int record_directory_remove_beacon(const struct record_directory *directory, const char *name);
 
 /* Removes the record of an inode number, and its history. 0 or a negative errno. */
 int record_directory_remove(const struct record_directory *directory, ino_t ino);

@@ -350,6 +350,7 @@ void serve_init(void *userdata, struct fuse_conn_info *connection)
 {
     struct context *context = userdata;
 
+    context->capable = connection->capable_ext;
     for (size_t i = 0; i < sizeof(unwanted) / sizeof(unwanted[0]); i++)
         fuse_unset_feature_flag(connection, unwanted[i]);
     for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)

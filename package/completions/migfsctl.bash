@@ -26,7 +26,7 @@ _migfsctl()
     *)
         if [[ $current == -* ]]; then
             COMPREPLY=($(compgen -W "$(grep -o -e '--[a-z-]*' <<<"$usage")" -- "$current"))
-        elif [[ $usage == *SOURCE ]]; then
+        elif [[ $usage == *SOURCE* ]]; then
             compopt -o dirnames
         else
             compopt -o default

@@ -502,6 +502,33 @@ def watch_tells_each_hand_over(hosts):
         check(watcher.wait(10) == -signal.SIGINT, "a signal does not end it")
 
 
+def status_follows_until_the_mount_ends(hosts):
+    source = hosts.bed.directory("followed")
+    with open(source + "/image", "wb"):
+        pass
+    mount = hosts.bed.mount_migfs(source)
+    watcher = hosts.bed.spawn([binary("migfsctl"), "status", "--json", "--follow", mount.path],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    as_table = hosts.bed.spawn([binary("migfsctl"), "status", "--follow", mount.path],
+                               stdout=subprocess.PIPE, text=True)
+    check(json.loads(watcher.stdout.readline()) == {"version": 1, "files": []}, "files at first")
+    fd = os.open(mount.path + "/image", os.O_RDWR)
+    while not (files := json.loads(watcher.stdout.readline())["files"]):
+        pass
+    check(files[0]["path"] == mount.path + "/image", f"{files}")
+    while "image" not in as_table.stdout.readline():
+        pass
+    os.close(fd)
+    while json.loads(watcher.stdout.readline())["files"]:
+        pass
+    as_table.send_signal(signal.SIGINT)
+    check(as_table.wait(10) == -signal.SIGINT, "a signal does not end it")
+    mount.umount(lazy=True)  # but for the moment of a look nothing of it is open
+    _, said = watcher.communicate(timeout=20)
+    check(watcher.returncode == NOT_MIGFS and "not on a migfs" in said, f"{watcher.returncode} {said}")
+    check("--follow" in hosts.ctl("watch", "--follow", hosts.a.path, expect=USAGE).stderr, "watch")
+
+
 def events_tell_of_lost_ones(hosts):
     path, _ = hosts.image()
     hosts.open(path)
@@ -631,6 +658,7 @@ CASES = [
     any_name_is_shown,
     paths_are_the_users,
     watch_tells_each_hand_over,
+    status_follows_until_the_mount_ends,
     events_tell_of_lost_ones,
     a_waiting_watch_is_interrupted_and_ends_with_the_mount,
     other_filesystems_are_told_apart,

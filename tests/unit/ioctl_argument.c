@@ -277,6 +277,28 @@ static void test_a_history_is_asked_for_with_nothing_but_its_version(void **stat
                          -EINVAL);
 }
 
+static void test_a_mount_is_asked_for_with_nothing_but_its_version(void **state)
+{
+    static struct migfs_mount mount = {.version = MIGFS_IOC_VERSION};
+    static const struct migfs_mount bad[] = {
+        {.version = MIGFS_IOC_VERSION + 1},
+        {.version = MIGFS_IOC_VERSION, .flags = 1},
+    };
+    const size_t size = sizeof(mount);
+    struct ioctl_argument argument;
+
+    (void)state;
+    assert_int_equal(ioctl_argument_parse(MIGFS_IOC_MOUNT, &mount, size, size, &argument), 0);
+    assert_int_equal(argument.call, IOCTL_MOUNT);
+    assert_int_equal(ioctl_argument_parse(MIGFS_IOC_MOUNT, &mount, size - 1, size, &argument),
+                     -EINVAL);
+    assert_int_equal(ioctl_argument_parse(MIGFS_IOC_MOUNT, &mount, size, size - 1, &argument),
+                     -EINVAL);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_int_equal(ioctl_argument_parse(MIGFS_IOC_MOUNT, &bad[i], size, size, &argument),
+                         -EINVAL);
+}
+
 static void test_a_call_of_others_is_not_ours(void **state)
 {
     const struct migfs_files files = {.version = MIGFS_IOC_VERSION};
@@ -300,6 +322,7 @@ int main(void)
         cmocka_unit_test(test_a_right_argument_is_taken),
         cmocka_unit_test(test_a_wrong_argument_is_refused),
         cmocka_unit_test(test_a_history_is_asked_for_with_nothing_but_its_version),
+        cmocka_unit_test(test_a_mount_is_asked_for_with_nothing_but_its_version),
         cmocka_unit_test(test_a_call_of_others_is_not_ours),
     };
 

@@ -1,0 +1,592 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""migfsctl doctor: each check is green on a right set-up and not on one that is wrong in its way, as
+far as one machine without NFS can show; the rest is tests/nfs/doctor.py.
+
+What a check reads is laid over the machine's own in a mount namespace: doctor itself knows no other
+root.
+
+doctor.py [CHECK]...
+"""
+
+import fcntl
+import json
+import os
+import shlex
+import signal
+import struct
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import forged_beacon  # noqa: E402
+import testbed  # noqa: E402
+from testbed import binary, check  # noqa: E402
+
+GREEN, FAILED, USAGE, WARNINGS, UNSAFE = 0, 1, 2, 6, 7
+ALWAYS = {"kernel", "libfuse", "io_uring", "security", "limits", "libvirt", "guests"}
+OF_SOURCE = {"store", "options", "lease", "recovery", "records", "lock", "hosts", "openers",
+             "images"}
+OFD_SETLK = 37
+
+
+class Report:
+    """What doctor found: {check: [(colour, text, mend)]}."""
+
+    def __init__(self, status, subject):
+        self.status = status
+        self.path = subject["path"]
+        self.findings = {}
+        for finding in subject["findings"]:
+            check((finding["mend"] is None) == (finding["colour"] == "green"),
+                  f"a mend where none is due, or none where one is: {finding}")
+            self.findings.setdefault(finding["check"], []).append(
+                (finding["colour"], finding["text"], finding["mend"]))
+
+    def colours(self, name):
+        return [colour for colour, _, _ in self.findings.get(name, [])]
+
+    def expect(self, name, colour, *words):
+        """Some finding of that check has that colour and these words."""
+        for found, text, mend in self.findings.get(name, []):
+            if found == colour and all(word in f"{text} {mend}" for word in words):
+                return
+        check(False, f"{name}: not {colour} with {words}: {self.findings.get(name)}")
+
+    def expect_green(self, *names):
+        for name in names:
+            check(set(self.colours(name)) == {"green"}, f"{name}: {self.findings.get(name)}")
+
+
+def laid_over(files):
+    """A shell script's beginning that lays files over the machine's own: {path: text, None: none}."""
+    lines = ["set -e", "mount --make-rprivate /"]
+    for tree in ("/etc", "/sys/fs", "/sys/module", "/dev"):
+        mine = {path: text for path, text in files.items() if path.startswith(tree + "/")}
+        if not mine:
+            continue
+        if tree == "/etc":  # the rest of it is needed
+            lines += ['mkdir -p "$LAYER/upper" "$LAYER/work"',
+                      'mount -t overlay -o "lowerdir=/etc,upperdir=$LAYER/upper,'
+                      'workdir=$LAYER/work" overlay /etc',
+                      "rm -rf /etc/libvirt /etc/apparmor.d"]
+        else:
+            lines.append(f"mount -t tmpfs none {tree}")
+        for path, text in mine.items():
+            if text is not None:
+                lines += [f"mkdir -p {shlex.quote(os.path.dirname(path))}",
+                          f"printf %s {shlex.quote(text)} >{shlex.quote(path)}"]
+    for path, text in files.items():
+        if path.startswith("/proc/"):
+            lines += [f'printf %s {shlex.quote(text)} >"$LAYER/file"',
+                      f'mount --bind "$LAYER/file" {path}']
+    return "\n".join(lines) + "\n"
+
+
+def doctor(bed, *paths, files=None, as_user=False, before=(), script=""):
+    """Runs it with --json; the reports of its subjects, one alone where there is one."""
+    command = [*before, binary("migfsctl"), "doctor", "--json", *paths]
+    env = None
+    if files or script:
+        command = ["unshare", "-m", "sh", "-c",
+                   laid_over(files or {}) + script + "\nexec " + shlex.join(command)]
+        env = {"LAYER": bed.directory(os.path.basename(bed.unique("layer")))}
+    result = bed.run(command, expect=None, as_user=as_user, env=env)
+    check(result.returncode in (GREEN, WARNINGS, UNSAFE),
+          f"status {result.returncode}: {result.stdout}{result.stderr}")
+    document = json.loads(result.stdout)
+    check(document["version"] == 1, f"{document}")
+    reports = [Report(result.returncode, subject) for subject in document["subjects"]]
+    worst = max({"green": GREEN, "yellow": WARNINGS, "red": UNSAFE}[subject["colour"]]
+                for subject in document["subjects"])
+    check(result.returncode == worst, f"status {result.returncode}, worst {worst}")
+    return reports[0] if len(reports) == 1 else reports
+
+
+def served(bed, options=""):
+    """A source with an image, and its mount, once its beacon is there."""
+    source = bed.directory(os.path.basename(bed.unique("source")))
+    with open(source + "/image", "wb") as file:
+        file.truncate(1 << 20)
+    mount = bed.mount_migfs(source, options=options)
+    if "off" not in options:
+        testbed.wait_until(lambda: forged_beacon.listing(source), what="the beacon")
+    return source, mount
+
+
+# What is examined --------------------------------------------------------------------------------
+
+
+def a_right_setup_is_green(bed):
+    """All but that a disk is of this host alone."""
+    source, mount = served(bed)
+    report = doctor(bed, mount.path)
+    check(set(report.findings) == ALWAYS | OF_SOURCE | {"mount"}, f"{set(report.findings)}")
+    report.expect_green(*(set(report.findings) - {"store", "io_uring", "kernel"}))
+    report.expect("mount", "green", source, "the defaults")
+    report.expect("store", "yellow", "of this host alone")
+    check(report.status == WARNINGS, f"status {report.status}")
+    check(forged_beacon.listing(source) == [name for name in forged_beacon.listing(source)
+                                            if name], "a file is left")
+    check(len(forged_beacon.listing(source)) == 1, f"left: {forged_beacon.listing(source)}")
+    mount.umount()
+
+
+def a_source_before_it_is_mounted(bed):
+    source = bed.directory("source")
+    report = doctor(bed, source)
+    check(set(report.findings) == ALWAYS | OF_SOURCE, f"{set(report.findings)}")
+    report.expect("records", "green", "made by the first mount")
+    check(os.listdir(source) == [], f"left: {os.listdir(source)}")
+
+
+def all_mounts_without_an_argument(bed):
+    mounts = [served(bed)[1] for _ in range(2)]
+    found = doctor(bed)
+    paths = [report.path for report in found]
+    check(all(mount.path in paths for mount in mounts), f"{paths}")
+
+
+ALONE = """
+sed -n 's/^\\([^ ]* \\)\\{4\\}\\([^ ]*\\) .* - fuse.migfs .*/\\2/p' /proc/self/mountinfo |
+    while read -r path; do umount -l "$path"; done
+"""
+
+
+def no_mount_is_said(bed):
+    report = doctor(bed, script=ALONE)
+    check(report.path is None, f"path {report.path}")
+    check(set(report.findings) == ALWAYS, f"{set(report.findings)}")
+    said = bed.run(["unshare", "-m", "sh", "-c", ALONE + f"exec {binary('migfsctl')} doctor"],
+                   expect=None)
+    check("no migfs is mounted here" in said.stderr and "SOURCE" in said.stderr, said.stderr)
+
+
+def lines_have_colour_check_text_and_mend(bed):
+    source = bed.directory("source")
+    result = bed.run([binary("migfsctl"), "doctor", source], expect=WARNINGS)
+    lines = result.stdout.splitlines()
+    check(lines[0] == source + ":", lines[0])
+    for line in lines[1:]:
+        colour, name = line.split()[:2]
+        check(colour in ("green", "yellow", "red") and name in ALWAYS | OF_SOURCE, line)
+        check(("; mend: " in line) == (colour != "green"), line)
+    check("\033" not in result.stdout, "escapes where no terminal is")
+
+
+def bad_arguments_are_refused(bed):
+    path = bed.directory("source") + "/file"
+    with open(path, "w", encoding="ascii"):
+        pass
+    for status, words, *arguments in ((USAGE, "one MOUNTPOINT or SOURCE", "/", "/"),
+                                      (USAGE, "takes no --group", "--group", "1"),
+                                      (FAILED, "No such file", path + ".not"),
+                                      (FAILED, "not a directory", path)):
+        result = bed.run([binary("migfsctl"), "doctor", *arguments], expect=status)
+        check(words in result.stderr, result.stderr)
+
+
+def a_store_that_does_not_answer_is_red(bed):
+    store = bed.directory("store")
+    below = bed.mount_ctofs(store)
+    below.signal(signal.SIGSTOP)
+    try:
+        result = bed.run([binary("migfsctl"), "doctor", "--json", below.path], expect=UNSAFE,
+                         timeout_s=90)
+    finally:
+        below.signal(signal.SIGCONT)
+    report = Report(UNSAFE, json.loads(result.stdout)["subjects"][0])
+    report.expect("mount", "red", "did not answer", "server")
+
+
+# This host ---------------------------------------------------------------------------------------
+
+
+def kernel(bed):
+    source = bed.directory("source")
+    report = doctor(bed, source, before=("setarch", os.uname().machine, "--uname-2.6"))
+    report.expect("kernel", "yellow", "Linux 2.6", "5.12")
+    report = doctor(bed, source, files={"/dev/null": None})
+    report.expect("kernel", "red", "/dev/fuse", "modprobe fuse")
+
+
+def libfuse(bed):
+    migfsctl = bed.install("migfsctl")
+    source = bed.directory("source")
+
+    def found(version):
+        path = os.path.join(os.path.dirname(migfsctl), "migfs")
+        with open(path, "w", encoding="ascii") as file:
+            file.write(f"#!/bin/sh\necho 'migfs 0.1.0 (libfuse {version})'\n")
+        os.chmod(path, 0o755)
+        result = bed.run([migfsctl, "doctor", "--json", source], expect=None)
+        os.unlink(path)
+        return Report(result.returncode, json.loads(result.stdout)["subjects"][0])
+
+    found("3.17.2").expect_green("libfuse")
+    found("3.14.0").expect("libfuse", "red", "3.14.0", "3.17")
+    found("3.18.0").expect("libfuse", "yellow", "3.18.0")
+    result = bed.run([migfsctl, "doctor", "--json", source], expect=UNSAFE, env={"PATH": "/bin"})
+    Report(UNSAFE, json.loads(result.stdout)["subjects"][0]).expect(
+        "libfuse", "red", "cannot be run", "install")
+
+
+def io_uring(bed):
+    switch = "/proc/sys/kernel/io_uring_disabled"
+    if not os.path.exists(switch):
+        testbed.skip("this kernel has no io_uring_disabled")
+    for value, words in (("1", "privileged"), ("2", "does not start")):
+        report = doctor(bed, bed.directory("source"), files={switch: value})
+        report.expect("io_uring", "yellow", words, "sysctl kernel.io_uring_disabled=0")
+
+
+def selinux(bed):
+    source = bed.directory("source")
+    enforcing = {"/sys/fs/selinux/enforce": "1", "/sys/fs/selinux/booleans/virt_use_fusefs": "0 0"}
+    doctor(bed, source, files=enforcing).expect("security", "red", "virt_use_fusefs", "setsebool")
+    doctor(bed, source, files={**enforcing, "/sys/fs/selinux/enforce": "0"}).expect_green("security")
+    doctor(bed, source, files={**enforcing, "/sys/fs/selinux/booleans/virt_use_fusefs": "1 1"}
+           ).expect_green("security")
+
+
+def apparmor(bed):
+    _, mount = served(bed)
+    profile = "/etc/apparmor.d/usr.lib.libvirt.virt-aa-helper"
+    confined = {"/sys/module/apparmor/parameters/enabled": "Y", profile: "profile"}
+    doctor(bed, mount.path, files=confined).expect("security", "yellow", "virt-aa-helper",
+                                                   f"{mount.path}/** r")
+    local = "/etc/apparmor.d/local/usr.lib.libvirt.virt-aa-helper"
+    for right in ({**confined, local: f"{mount.path}/** r,\n"},
+                  {**confined, "/sys/module/apparmor/parameters/enabled": "N"}):
+        doctor(bed, mount.path, files=right).expect_green("security")
+
+
+def memory(bed):
+    with open(binary("migfs"), "rb") as file:
+        if b"__asan_init" in file.read():
+            return  # its shadow is more than any limit
+    source = bed.directory("source")
+    mount = bed.mount("fuse.migfs", ["prlimit", "--data=900000000", binary("migfs"), source,
+                                     "MOUNTPOINT"], source)
+    doctor(bed, mount.path).expect("limits", "yellow", "858 MiB", "LimitDATA=")
+    mount.umount()
+    report = doctor(bed, source, before=("prlimit", "--nofile=1000:1000", "--data=900000000"))
+    report.expect("limits", "yellow", "858 MiB")
+    report.expect("limits", "yellow", "1000 descriptors are few")
+
+
+def descriptors(bed):
+    source = bed.directory("source")
+    for number in range(40):
+        with open(f"{source}/{number}", "w", encoding="ascii"):
+            pass
+    path = bed.directory("mnt")
+    mount = bed.mount("fuse.migfs", ["prlimit", "--nofile=48:48", binary("migfs"), source,
+                                     "MOUNTPOINT"], source, path)
+    report = doctor(bed, path)
+    report.expect("limits", "yellow", "48 descriptors are few", "LimitNOFILE=")
+    held = []
+    while len(os.listdir(f"/proc/{mount.pid}/fd")) < 40:
+        held.append(os.open(f"{path}/{len(held)}", os.O_RDWR))
+    report = doctor(bed, path)
+    check(report.colours("limits")[0] in ("yellow", "red"), f"{report.findings['limits']}")
+    check("in use: an image may not open" in report.findings["limits"][0][1],
+          f"{report.findings['limits']}")
+    for fd in held:
+        os.close(fd)
+    mount.umount()
+
+
+# libvirt -----------------------------------------------------------------------------------------
+
+
+def libvirt_settings(bed):
+    _, mount = served(bed)
+    conf = "/etc/libvirt/qemu.conf"
+    for colour, text in (
+            ("red", ""),
+            ("red", f'# shared_filesystems = [ "{mount.path}" ]\n'),
+            ("red", f'shared_filesystems = [ "{mount.path}x", "/elsewhere" ]\n'),
+            ("yellow", "dynamic_ownership = 0\n"),
+            ("green", f'shared_filesystems = [ "{mount.path}" ]\n'),
+            ("green", f'shared_filesystems=[\n  "/elsewhere",\n  "{bed.root}/"\n]\n'),
+            ("green", f'dynamic_ownership = 0\nshared_filesystems = [ "{mount.path}/" ]')):
+        report = doctor(bed, mount.path, files={conf: text})
+        words = () if colour == "green" else ("shared_filesystems", mount.path)
+        report.expect("libvirt", colour, *words)
+        check(report.colours("libvirt") == [colour], f"{text!r}: {report.findings['libvirt']}")
+
+
+def disk(path, driver="<driver name='qemu' type='qcow2'/>", more=""):
+    return f"<disk type='file' device='disk'>{driver}<source file='{path}'/>{more}</disk>"
+
+
+def guests(bed):
+    source, mount = served(bed)
+    inside = mount.path + "/image"
+
+    def found(*disks):
+        xml = f"<domain><name>vm</name><devices>{''.join(disks)}</devices></domain>"
+        return doctor(bed, mount.path, files={"/etc/libvirt/qemu/vm.xml": xml})
+
+    found(disk(inside)).expect("guests", "yellow", "vm.xml", inside, "cache='default'", "'none'")
+    found(disk(inside, '<driver type="raw" cache="writeback"/>')).expect(
+        "guests", "yellow", "cache='writeback'")
+    found(disk(inside, "<driver cache='unsafe'/>")).expect("guests", "red", "cache='unsafe'")
+    found(disk(source + "/image", "<driver cache='none'/>")).expect(
+        "guests", "red", source + "/image", "past migfs")
+    found(disk(mount.path + "/a&amp;b", "<driver cache='unsafe'/>")).expect(
+        "guests", "red", mount.path + "/a&b")
+    right = (disk(inside, "<driver\n   name='qemu'\n cache='none'/>"),
+             disk(inside, "<driver cache='directsync' io='native'/>"),
+             disk(inside, more="<readonly/>"), disk("/elsewhere/image"),
+             "<!-- " + disk(inside, "<driver cache='unsafe'/>") + " -->",
+             "<disk type='block'><driver/><source dev='/dev/sda'/></disk>")
+    report = found(*right)
+    report.expect_green("guests")
+    report.expect("guests", "green", "3 disks")
+    for broken in ("<disk", "<disk ", "<disk><source file='", "<disk><source file=>" + inside,
+                   "<!--" + disk(inside), "<disk>" * 1000, "</disk>", "\n", "<disk><source"):
+        found(broken).expect_green("guests")
+
+
+# The mount ---------------------------------------------------------------------------------------
+
+
+def mount_options(bed):
+    for options, colour, words in (
+            ("coherence=off", "red", ("coherence=off",)),
+            ("record=off", "red", ("record=off", "no hand-over records")),
+            ("fence=off", "red", ("fence=off", "not refused"))):
+        _, mount = served(bed, options)
+        doctor(bed, mount.path).expect("mount", colour, *words)
+        mount.umount()
+    source, mount = served(bed, "deadline=5000,fence=strict")
+    report = doctor(bed, mount.path)
+    report.expect_green("mount")
+    report.expect("mount", "green", source, "deadline=5000,fence=strict")
+
+
+def passthrough(bed):
+    source = bed.directory("source")
+    result = bed.run([binary("migfs"), source, bed.directory("mnt"), "-o", "io=passthrough"],
+                     expect=None)
+    if result.returncode != 0:
+        testbed.skip("no io=passthrough here")
+    doctor(bed, bed.root + "/mnt").expect("mount", "yellow", "io=passthrough", "STONITH")
+    bed.run(["umount", bed.root + "/mnt"])
+
+
+def another_version_than_is_installed(bed):
+    """migfsctl of a later version: the same program, with another number in it."""
+    _, mount = served(bed)
+    version = bed.run([binary("migfs"), "--version"]).stdout.split()[1].encode() + b"\0"
+    later = bed.install("migfsctl")
+    with open(later, "rb") as file:
+        program = file.read()
+    with open(later, "wb") as file:
+        file.write(program.replace(version, version.replace(b"0", b"9")))
+    result = bed.run([later, "doctor", "--json", mount.path], expect=None)
+    Report(result.returncode, json.loads(result.stdout)["subjects"][0]).expect(
+        "mount", "yellow", version.decode()[:-1] + " serves", "is installed", "anew")
+
+
+def source_that_is_not_seen(bed):
+    source, mount = served(bed)
+    report = doctor(bed, mount.path, script=f"mount -t tmpfs none {source}")
+    report.expect("mount", "yellow", source, "nsenter")
+    check("store" not in report.findings, "another directory was examined")
+
+
+# The store ---------------------------------------------------------------------------------------
+
+
+def store(bed):
+    source = bed.directory("source")
+    report = doctor(bed, source, script=f"mount --bind {source} {source}; "
+                    f"mount -o remount,bind,ro {source}")
+    report.expect("store", "red", "read-only", "rw")
+    report.expect("records", "red", source)
+    below = bed.mount_ctofs(source)
+    doctor(bed, below.path).expect("store", "yellow", "fuse.ctofs", "not NFS")
+
+
+def records(bed):
+    source = bed.directory("source")
+    inside = source + "/.migfs"
+    with open(inside, "w", encoding="ascii"):
+        pass
+    doctor(bed, source).expect("records", "red", "not a directory", "remove it")
+    os.unlink(inside)
+    os.mkdir(inside, 0o755)
+    doctor(bed, source).expect("records", "red", "0755", "chmod 700")
+    os.chmod(inside, 0o700)
+    doctor(bed, source).expect_green("records")
+    os.chown(inside, testbed.USER_UID, testbed.USER_GID)
+    os.chmod(source, 0o700)
+    report = doctor(bed, source)  # that user does not come as far
+    report.expect("records", "red", str(testbed.USER_UID), "Permission denied", "migfsctl init")
+    report.expect("hosts", "yellow", "Permission denied")
+    os.chmod(source, 0o755)
+
+
+def others_than_root(bed):
+    source = bed.directory("source")
+    os.mkdir(source + "/.migfs", 0o700)
+    migfsctl = bed.install("migfsctl")
+    result = bed.run([migfsctl, "doctor", "--json", source], as_user=True, expect=None)
+    report = Report(result.returncode, json.loads(result.stdout)["subjects"][0])
+    for name in ("records", "hosts", "openers"):
+        report.expect(name, "yellow", "as root")
+
+
+# Other hosts -------------------------------------------------------------------------------------
+
+
+def hosts_that_agree_are_green(bed):
+    source, mount = served(bed, "profile=qemu")
+    forged_beacon.write(source, "b", machine=b"B" * 16, options="profile=qemu,deadline=9000")
+    report = doctor(bed, mount.path)
+    report.expect_green("hosts")
+    report.expect("hosts", "green", "b serves with migfs", "deadline=9000")
+
+
+def hosts_that_do_not_are_said(bed):
+    source, mount = served(bed)
+    number = 0
+
+    def found(**fields):
+        nonlocal number
+        number += 1
+        path = forged_beacon.write(source, **{"name": f"host{number}",
+                                              "machine": bytes([number] * 16), **fields})
+        report = doctor(bed, mount.path)
+        os.unlink(path)
+        return report
+
+    found(release="9.9.9").expect("hosts", "yellow", "host1", "9.9.9", "same version")
+    found(options="profile=range").expect("hosts", "yellow", "host2", "profile=range")
+    found(options="fence=strict,fence=off").expect("hosts", "yellow", "host3", "fence=off", "not stopped")
+    found(options="io=passthrough").expect("hosts", "yellow", "host4", "io=passthrough")
+    found(clock_ahead_s=3600).expect("hosts", "yellow", "host5", "s ahead of", "chrony")
+    found(clock_ahead_s=-30).expect("hosts", "yellow", "host6", "30.0 s behind")
+    found(age_s=600).expect("hosts", "yellow", "host7", "vanished 600 s ago")
+    found(version=2).expect("hosts", "yellow", "newer migfs")
+    report = found(name="\033[31mred\nhost")
+    report.expect("hosts", "green", "\033[31mred\nhost")
+    forged_beacon.write(source, "\033[31mred\nhost")
+    shown = bed.run([binary("migfsctl"), "doctor", mount.path], expect=None).stdout
+    check("\\033[31mred\\012host serves" in shown, shown)
+    os.unlink(forged_beacon.write(source, "\033[31mred\nhost"))
+    found().expect_green("hosts")
+
+
+def what_is_no_beacon_does_no_harm(bed):
+    source, mount = served(bed)
+    path = forged_beacon.write(source, "damaged")
+    with open(path, "r+b") as file:
+        file.seek(100)
+        file.write(b"x")
+    with open(forged_beacon.directory(source) + "/README", "w", encoding="ascii") as file:
+        file.write("mine")
+    doctor(bed, mount.path).expect("hosts", "green", "no other host")
+
+
+def hosts_of_one_machine_id(bed):
+    source, mount = served(bed)
+    forged_beacon.write(source, "a", machine=b"C" * 16, boot=b"1" * 16, instance=1)
+    clone = forged_beacon.write(source, "b", machine=b"C" * 16, boot=b"2" * 16, instance=2)
+    doctor(bed, mount.path).expect("hosts", "red", "same /etc/machine-id", "systemd-machine-id-setup")
+    os.unlink(clone)
+    # Another mount of the same boot is none; nor is one that was left before a restart.
+    forged_beacon.write(source, "a", machine=b"C" * 16, boot=b"1" * 16, instance=3)
+    forged_beacon.write(source, "a", machine=b"C" * 16, boot=b"0" * 16, instance=4, age_s=900)
+    doctor(bed, mount.path).expect_green("hosts")
+
+
+def the_mount_s_own_beacon_is_missed(bed):
+    source, mount = served(bed)
+    name, = forged_beacon.listing(source)
+    os.unlink(os.path.join(forged_beacon.directory(source), name))
+    doctor(bed, mount.path).expect("hosts", "yellow", "own beacon", "log")
+
+
+# Without migfs -----------------------------------------------------------------------------------
+
+
+def openers(bed):
+    source, mount = served(bed)
+    fd = os.open(mount.path + "/image", os.O_RDWR)
+    doctor(bed, mount.path).expect_green("openers")
+    os.close(fd)
+    for flags, colour in ((os.O_RDONLY, "yellow"), (os.O_RDWR, "red")):
+        fd = os.open(source + "/image", flags)
+        doctor(bed, mount.path).expect("openers", colour, f"process {os.getpid()}",
+                                       source + "/image", "past migfs")
+        os.close(fd)
+    doctor(bed, mount.path).expect_green("openers")
+
+
+def hand_over(bed, path):
+    fd = os.open(path, os.O_RDWR)
+    bed.run([binary("migfsctl"), "acquire", path])
+    os.pwrite(fd, b"guest", 0)
+    bed.run([binary("migfsctl"), "release", path])
+    os.close(fd)
+
+
+def lock(fd, start):
+    fcntl.fcntl(fd, OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, start, 1, 0))
+
+
+def images_written_past_their_record(bed):
+    source, mount = served(bed)
+    hand_over(bed, mount.path + "/image")
+    report = doctor(bed, mount.path)
+    report.expect_green("images")
+    report.expect("images", "green", "1 of them with a record")
+    os.chmod(source + "/image", 0o600)  # times of the data are as they were
+    doctor(bed, mount.path).expect_green("images")
+    with open(source + "/image", "r+b") as file:
+        file.write(b"restored")
+    doctor(bed, mount.path).expect("images", "yellow", source + "/image", os.uname().nodename,
+                                   "never acquired", "migfsctl forget")
+
+
+def images_served_without_migfs(bed):
+    """As a QEMU of another host would: its lock, no record, and data that was just written."""
+    source, mount = served(bed)
+    fd = os.open(source + "/image", os.O_RDWR)
+    os.pwrite(fd, b"guest", 0)
+    doctor(bed, mount.path).expect_green("images")
+    lock(fd, 101)
+    doctor(bed, mount.path).expect("images", "red", source + "/image", "no record names", "record=on")
+    os.utime(source + "/image", (time.time() - 60,) * 2)  # who does not write is not asked about
+    doctor(bed, mount.path).expect_green("images")
+    os.close(fd)
+
+
+def images_served_by_migfs(bed):
+    _, mount = served(bed)
+    fd = os.open(mount.path + "/image", os.O_RDWR)
+    for byte in (100, 101, 201):
+        lock(fd, byte)
+    os.pwrite(fd, b"guest", 0)
+    report = doctor(bed, mount.path)
+    report.expect_green("images")
+    report.expect("images", "green", "1 of them with a record")
+    os.close(fd)
+
+
+CHECKS = (a_right_setup_is_green, a_source_before_it_is_mounted, all_mounts_without_an_argument,
+          no_mount_is_said, lines_have_colour_check_text_and_mend, bad_arguments_are_refused,
+          a_store_that_does_not_answer_is_red, kernel, libfuse, io_uring, selinux, apparmor,
+          memory, descriptors, libvirt_settings, guests, mount_options, passthrough,
+          another_version_than_is_installed, source_that_is_not_seen, store, records, others_than_root, hosts_that_agree_are_green,
+          hosts_that_do_not_are_said, what_is_no_beacon_does_no_harm, hosts_of_one_machine_id,
+          the_mount_s_own_beacon_is_missed, openers, images_written_past_their_record,
+          images_served_without_migfs, images_served_by_migfs)
+
+
+if __name__ == "__main__":
+    testbed.main(lambda: testbed.run_checks("doctor", CHECKS, deadline_s=120))

@@ -1,0 +1,334 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""migfsctl doctor on real NFS, in the lab's machine: a right set-up is all green, and each mount
+option, module parameter and export that is not is found. tests/mount/doctor.py has the rest.
+
+in_machine.py tests/nfs/doctor.py [CHECK]...
+"""
+import contextlib
+import fcntl
+import json
+import os
+import struct
+import subprocess
+import sys
+
+for directory in ("..", "../mount", "."):
+    sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), directory))
+
+import forged_beacon  # noqa: E402
+import testbed  # noqa: E402
+from client import Client  # noqa: E402
+from server import ADDRESS, EXPORT, LEASE_S, Server, sh, write  # noqa: E402
+from testbed import binary, check  # noqa: E402
+
+GREEN, WARNINGS, UNSAFE = 0, 6, 7
+PARAMETER = "/sys/module/nfs/parameters/recover_lost_locks"
+OFD_SETLK = 37
+FOUND = {}  # what the server and its clients are, made once
+
+
+class Place:
+    """The export, mounted by a client, and what doctor says there."""
+
+    def __init__(self, bed, name="a", options="vers=4.2"):
+        self.bed = bed
+        self.client = next(client for client in FOUND["clients"] if client.name == name)
+        self.store = self.client.mountpoint
+        os.makedirs(self.store, exist_ok=True)
+        source = ADDRESS + (":" + EXPORT if "vers=3" in options else ":/")
+        sh("nsenter", f"--net=/run/netns/{name}", "mount", "-t", "nfs", "-o", options, source,
+           self.store)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.client.umount()
+
+    def doctor(self, path=None):
+        """{check: [(colour, text, mend)]}"""
+        result = self.bed.run(["nsenter", f"--net=/run/netns/{self.client.name}",
+                               binary("migfsctl"), "doctor", "--json", path or self.store],
+                              expect=None)
+        check(result.returncode in (GREEN, WARNINGS, UNSAFE), result.stdout + result.stderr)
+        found = {}
+        for finding in json.loads(result.stdout)["subjects"][0]["findings"]:
+            found.setdefault(finding["check"], []).append(
+                (finding["colour"], finding["text"], finding["mend"]))
+        return found
+
+
+def expect(found, name, colour, *words):
+    for got, text, mend in found.get(name, []):
+        if got == colour and all(word in f"{text} {mend}" for word in words):
+            return
+    check(False, f"{name}: not {colour} with {words}: {found.get(name)}")
+
+
+def expect_all_green(found, *but):
+    wrong = {name: findings for name, findings in found.items()
+             if name not in but and {colour for colour, _, _ in findings} != {"green"}}
+    check(not wrong, f"{wrong}")
+
+
+def export_clean():
+    sh("rm", "-rf", f"{EXPORT}/.migfs")
+    check(os.listdir(EXPORT) == [], f"left: {os.listdir(EXPORT)}")
+
+
+@contextlib.contextmanager
+def served(bed, place):
+    mount = bed.mount_migfs(place.store)
+    # As the server has it: root may be nobody here.
+    testbed.wait_until(lambda: forged_beacon.listing(EXPORT), what="the beacon")
+    yield mount
+    mount.umount()
+
+
+def a_right_setup_is_all_green(bed):
+    for version in ("4.2", "4.1", "4.0"):
+        with Place(bed, options=f"vers={version}") as place:
+            expect_all_green(place.doctor())
+            with served(bed, place) as mount:
+                found = place.doctor(mount.path)
+                expect_all_green(found)
+                expect(found, "store", "green", f"NFS {version}")
+                expect(found, "lock", "green", "seen by the server")
+                expect(found, "lease", "green", "10 s")
+                check(len(forged_beacon.listing(place.store)) == 1, "a file is left")
+        export_clean()
+
+
+def delegations():
+    """How many the server has given."""
+    found = 0
+    for client in os.listdir("/proc/fs/nfsd/clients"):
+        with open(f"/proc/fs/nfsd/clients/{client}/states", encoding="ascii") as file:
+            found += file.read().count("type: deleg")
+    return found
+
+
+@contextlib.contextmanager
+def delegating():
+    FOUND["server"].leases(True)
+    try:
+        yield
+    finally:
+        FOUND["server"].leases(False)
+
+
+def is_delegated(place):
+    """Whether the server gives a delegation to who makes a file, as doctor does."""
+    fd = os.open(place.store + "/delegated", os.O_RDWR | os.O_CREAT)
+    given = delegations() > 0
+    os.close(fd)
+    os.unlink(place.store + "/delegated")
+    return given
+
+
+def a_lock_under_a_delegation_is_seen(bed):
+    for version in ("4.2", "4.1", "4.0"):
+        with delegating(), Place(bed, options=f"vers={version}") as place:
+            print(f"vers={version}: delegated {is_delegated(place)}", flush=True)
+            expect_all_green(place.doctor())
+
+
+def one_minor_version_is_no_alarm(bed):
+    """The other mount is then the same client to the server."""
+    server = FOUND["server"]
+
+    def serve(*without):
+        sh("rpc.nfsd", "0")
+        sh("rpc.nfsd", *without, "--lease-time", LEASE_S, "--grace-time", LEASE_S, "8")
+        server.end_grace()
+
+    try:
+        serve("-N", "4.0", "-N", "4.1")
+        with Place(bed) as place:
+            expect_all_green(place.doctor())
+        with delegating(), Place(bed) as place:
+            found = place.doctor()
+            print(found["lock"], flush=True)
+            check(found["lock"][0][0] in ("green", "yellow"), f"{found['lock']}")
+    finally:
+        serve("-V", "4.0", "-V", "4.1", "-V", "4.2")
+
+
+def a_directory_of_the_export_is_found_there(bed):
+    """Also where only a part of the filesystem is mounted."""
+    os.makedirs(f"{EXPORT}/a b/c")
+    with Place(bed) as place:
+        expect_all_green(place.doctor(place.store + "/a b/c"))
+        part = bed.directory("part")
+        bed.run(["mount", "--bind", place.store + "/a b", part])
+        expect_all_green(place.doctor(part))
+        expect_all_green(place.doctor(part + "/c"))
+        bed.run(["umount", part])
+    sh("rm", "-rf", f"{EXPORT}/a b")
+
+
+def version_3_is_yellow_and_its_locks_are_seen(bed):
+    with Place(bed, options="vers=3") as place:
+        found = place.doctor()
+        expect(found, "store", "yellow", "NFS 3", "vers=4.2")
+        expect(found, "lock", "green", "seen by the server")
+        expect_all_green(found, "store")
+    with Place(bed, options="vers=3,nolock") as place:
+        found = place.doctor()
+        expect(found, "options", "red", "nolock")
+        expect(found, "options", "red", "local_lock=all")
+        expect(found, "lock", "red", "not seen by the server")
+    with Place(bed, options="vers=3,local_lock=posix") as place:
+        found = place.doctor()
+        expect(found, "options", "red", "local_lock=posix")
+        expect(found, "lock", "red", "not seen by the server")
+    with Place(bed, options="vers=3,local_lock=flock") as place:
+        found = place.doctor()
+        expect(found, "options", "red", "local_lock=flock")
+        expect(found, "lock", "green")
+
+
+def options_that_break_coherence_are_found(bed):
+    for options, colour, words in (
+            ("nocto", "red", ("nocto",)),
+            ("soft", "red", ("soft:", "hard")),
+            ("softerr", "red", ("softerr:",)),
+            ("actimeo=600", "yellow", ("acregmax=600", "actimeo=")),
+            ("acregmin=61,acregmax=61", "yellow", ("acregmin=61",)),
+            ("acdirmax=600", "yellow", ("acdirmax=600",)),
+            ("acdirmax=600", "yellow", ("lookupcache=all", "lookupcache=positive"))):
+        with Place(bed, options="vers=4.2," + options) as place:
+            found = place.doctor()
+            expect(found, "options", colour, *words)
+            expect_all_green(found, "options")
+    for options in ("lookupcache=none", "actimeo=5", "noac", "acregmin=60,acdirmin=60",
+                    "nosharecache"):
+        with Place(bed, options="vers=4.2," + options) as place:
+            expect_all_green(place.doctor())
+    with Place(bed, options="vers=4.2,acdirmax=600,lookupcache=positive") as place:
+        check(len(place.doctor()["options"]) == 1, "lookupcache=positive is told, too")
+    with Place(bed, options="vers=4.2,ro") as place:
+        found = place.doctor()
+        expect(found, "store", "red", "read-only")
+        expect(found, "records", "red", "Read-only")
+
+
+def recovered_locks_are_red(bed):
+    with Place(bed) as place:
+        write(PARAMETER, "Y")
+        try:
+            expect(place.doctor(), "recovery", "red", "no fence", "modprobe.d")
+        finally:
+            write(PARAMETER, "N")
+        expect_all_green(place.doctor())
+
+
+def a_squashed_root_is_told_to_init(bed):
+    os.chown(EXPORT, testbed.USER_UID, testbed.USER_GID)
+    FOUND["server"].export(squash=True)
+    try:
+        with Place(bed) as place:
+            found = place.doctor()
+            expect(found, "records", "red", "user 0", "migfsctl init --uid")
+            bed.run([binary("migfsctl"), "init", "--uid", testbed.USER_UID, place.store])
+            found = place.doctor()
+            expect(found, "records", "green", f"user {testbed.USER_UID}")
+            expect_all_green(found)
+            with served(bed, place) as mount:
+                expect_all_green(place.doctor(mount.path))
+    finally:
+        FOUND["server"].export()
+        os.chown(EXPORT, 0, 0)
+    export_clean()
+
+
+def another_host_is_seen(bed):
+    with Place(bed) as one, Place(bed, "b") as two:
+        with served(bed, one) as mount:
+            other = bed.mount_migfs(two.store, options="deadline=7000")
+            testbed.wait_until(lambda: len(os.listdir(f"{EXPORT}/.migfs/hosts")) == 2,
+                               what="the other beacon")
+            found = one.doctor(mount.path)
+            expect(found, "hosts", "green", "serves with migfs", "deadline=7000")
+            expect_all_green(found)
+            expect(two.doctor(other.path), "hosts", "green", "the defaults")
+            other.umount()
+            expect(one.doctor(mount.path), "hosts", "green", "no other host")
+    export_clean()
+
+
+def a_host_without_migfs_is_seen(bed):
+    """Its lock is the server's, seen from another host; its migfs would have made a record."""
+    image = f"{EXPORT}/image"
+    with Place(bed) as one, Place(bed, "b") as two:
+        with served(bed, one) as mount:
+            fd = os.open(two.store + "/image", os.O_RDWR | os.O_CREAT, 0o600)
+            os.pwrite(fd, b"guest", 0)
+            os.fsync(fd)
+            expect(one.doctor(mount.path), "images", "green")
+            fcntl.fcntl(fd, OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 101, 1, 0))
+            os.pwrite(fd, b"guest", 0)
+            os.fsync(fd)
+            expect(one.doctor(mount.path), "images", "red", "image", "no record names")
+            os.close(fd)
+    os.unlink(image)
+    export_clean()
+
+
+def io_uring_that_is_not_allowed_is_yellow(bed):
+    switch = "/proc/sys/kernel/io_uring_disabled"
+    with Place(bed) as place:
+        for value in ("1", "2"):
+            write(switch, value)
+            try:
+                expect(place.doctor(), "io_uring", "yellow", f"is {value}")
+            finally:
+                write(switch, "0")
+
+
+def a_server_that_cannot_be_reached_is_red(bed):
+    with Place(bed) as place:
+        place.client.cut()
+        try:
+            found = place.doctor()
+        finally:
+            place.client.heal()
+        check(any(colour == "red" and "did not answer" in text
+                  for findings in found.values() for colour, text, _ in findings), f"{found}")
+
+
+def a_long_lease_is_yellow(bed):
+    server = FOUND["server"]
+    sh("rpc.nfsd", "0")
+    write("/proc/fs/nfsd/nfsv4leasetime", 200)
+    sh("rpc.nfsd", "8")
+    server.end_grace()
+    try:
+        with Place(bed) as place:
+            expect(place.doctor(), "lease", "yellow", "200 s", "lease-time=")
+    finally:
+        server.restart()
+        server.end_grace()
+
+
+CHECKS = (a_right_setup_is_all_green, a_lock_under_a_delegation_is_seen,
+          a_directory_of_the_export_is_found_there, version_3_is_yellow_and_its_locks_are_seen,
+          options_that_break_coherence_are_found, recovered_locks_are_red,
+          a_squashed_root_is_told_to_init, another_host_is_seen, a_host_without_migfs_is_seen,
+          io_uring_that_is_not_allowed_is_yellow, a_server_that_cannot_be_reached_is_red,
+          a_long_lease_is_yellow, one_minor_version_is_no_alarm)
+
+
+def main():
+    if "MIGFS_LAB" not in os.environ:
+        testbed.skip("runs in the lab's machine: tests/nfs/in_machine.py tests/nfs/doctor.py")
+    server = Server()
+    server.leases(False)
+    subprocess.run(["modprobe", "-a", "nfs", "nfsv3", "nfsv4"], check=True)
+    FOUND.update(server=server, clients=[Client("a", 11), Client("b", 12)])
+    testbed.run_checks("doctor", CHECKS, deadline_s=180)
+
+
+if __name__ == "__main__":
+    testbed.main(main)
