@@ -11,6 +11,7 @@
 #include "pool.h"
 #include "record_collect.h"
 #include "record_file.h"
+#include "removed.h"
 #include "transition.h"
 
 #include <errno.h>
@@ -79,9 +80,10 @@ int context_init(struct context *context)
         context->locks = lock_table_new();
         context->events = events_new();
         context->watch = guard_watch_new(context);
+        context->removed_watch = removed_watch_new(context);
         context->pool = pool_new(context, POOL_THREADS);
         if (!context->handles || !context->locks || !context->events || !context->watch ||
-            !context->pool)
+            !context->removed_watch || !context->pool)
             error = -ENOMEM;
     }
     if (error == 0)
@@ -101,6 +103,8 @@ int context_start(struct context *context)
 
     if (error == 0)
         error = guard_watch_start(context->watch);
+    if (error == 0)
+        error = removed_watch_start(context->removed_watch);
     if (error != 0)
         log_error("threads cannot be started: %s", strerror(-error));
     else
@@ -123,6 +127,7 @@ void context_deinit(struct context *context)
     if (context->locks)
         lock_wait_end_all(context);
     guard_watch_stop(context->watch);
+    removed_watch_stop(context->removed_watch);
     pool_stop(context->pool);
     if (context->inodes)
         (void)inode_each_open(context->inodes, abandon, context); /* short of memory: exit frees */
@@ -132,6 +137,7 @@ void context_deinit(struct context *context)
     lock_table_free(context->locks);
     events_free(context->events);
     guard_watch_free(context->watch);
+    removed_watch_free(context->removed_watch);
     pool_free(context->pool);
     context->records = NULL;
     context->record_inode = NULL; /* freed with the table */
@@ -140,6 +146,7 @@ void context_deinit(struct context *context)
     context->locks = NULL;
     context->events = NULL;
     context->watch = NULL;
+    context->removed_watch = NULL;
     context->pool = NULL;
 }
 

@@ -6,7 +6,8 @@
  * Lock order of the whole program, outermost first; each is held for a few instructions, and none
  * across a reply, a notification or a call below unless its own comment says so:
  *
- *     inode_table.lock → inode.mutex → lock_table.mutex → pool.mutex, events.mutex
+ *     inode.description_mutex → inode_table.lock → inode.mutex → lock_table.mutex → pool.mutex,
+ * events.mutex
  */
 #ifndef MIGFS_FS_CONTEXT_H
 #define MIGFS_FS_CONTEXT_H
@@ -29,6 +30,7 @@ struct context {
     struct pool *pool;
     struct events *events;
     struct guard_watch *watch;
+    struct removed_watch *removed_watch;
     bool passthrough; /* negotiated with the kernel */
 };
 

@@ -22,6 +22,7 @@
 #define UNSETTLED_NS (INT64_C(2) * 1000000000)
 
 #define HISTORY_DIRECTORY "history"
+#define REMOVED_DIRECTORY "removed"
 
 struct record_directory {
     int path_fd; /* O_PATH */
@@ -136,17 +137,24 @@ static bool same_time(const struct statx_timestamp *a, const struct statx_timest
     return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
 }
 
-/* A record's name is the inode number in lower-case hex; anything else is not ours. */
-static bool parse_name(const char *name, ino_t *ino)
+/* In lower-case hex, and no other way; anything else is not ours. */
+bool record_directory_parse(const char *name, ino_t *ino)
 {
-    char *end, canonical[20];
+    char *end;
 
     errno = 0;
     *ino = strtoull(name, &end, 16);
     if (errno != 0 || *end != '\0')
         return false;
-    snprintf(canonical, sizeof(canonical), "%jx", (uintmax_t)*ino);
-    return strcmp(canonical, name) == 0;
+    return strcmp(record_directory_name(*ino).text, name) == 0;
+}
+
+struct record_name record_directory_name(ino_t ino)
+{
+    struct record_name name;
+
+    snprintf(name.text, sizeof(name.text), "%jx", (uintmax_t)ino);
+    return name;
 }
 
 static int add_ino(ino_t **inos, size_t *count, size_t *room, ino_t ino)
@@ -194,7 +202,7 @@ static int list(struct record_directory *directory, bool *differs)
             error = -errno;
             break;
         }
-        if (parse_name(entry->d_name, &ino))
+        if (record_directory_parse(entry->d_name, &ino))
             error = add_ino(&inos, &count, &room, ino);
     }
     if (listing)
@@ -248,30 +256,42 @@ bool record_directory_lists(struct record_directory *directory, ino_t ino)
     return found;
 }
 
-static int open_history_directory(const struct record_directory *directory, bool makes)
+static int open_below(const struct record_directory *directory, const char *name, int access,
+                      bool makes)
 {
-    const int flags = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-    int fd = openat(directory->path_fd, HISTORY_DIRECTORY, flags);
+    const int flags = access | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+    int fd = openat(directory->path_fd, name, flags);
 
     if (fd < 0 && errno == ENOENT && makes) {
-        (void)mkdirat(directory->path_fd, HISTORY_DIRECTORY, 0700); /* the open says how it went */
-        fd = openat(directory->path_fd, HISTORY_DIRECTORY, flags);
+        (void)mkdirat(directory->path_fd, name, 0700); /* the open says how it went */
+        fd = openat(directory->path_fd, name, flags);
     }
     return fd >= 0 ? fd : -errno;
 }
 
+int record_directory_open_removed(const struct record_directory *directory, bool makes)
+{
+    _cleanup_caller_ struct caller caller = record_directory_caller(directory);
+
+    return caller.error != 0 ? caller.error
+                             : open_below(directory, REMOVED_DIRECTORY, O_RDONLY, makes);
+}
+
+struct caller record_directory_caller(const struct record_directory *directory)
+{
+    return caller_begin_as(directory->uid, directory->gid);
+}
+
 int record_directory_open_history(const struct record_directory *directory, ino_t ino, int flags)
 {
-    char name[20];
-
-    snprintf(name, sizeof(name), "%jx", (uintmax_t)ino);
+    const struct record_name name = record_directory_name(ino);
     _cleanup_caller_ struct caller caller = caller_begin_as(directory->uid, directory->gid);
     if (caller.error != 0)
         return caller.error;
-    const int parent = open_history_directory(directory, (flags & O_CREAT) != 0);
+    const int parent = open_below(directory, HISTORY_DIRECTORY, O_PATH, (flags & O_CREAT) != 0);
     if (parent < 0)
         return parent;
-    int fd = openat(parent, name, flags | O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+    int fd = openat(parent, name.text, flags | O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
     fd = fd >= 0 ? fd : -errno;
     close(parent);
     return fd;
@@ -279,14 +299,12 @@ int record_directory_open_history(const struct record_directory *directory, ino_
 
 int record_directory_open_file(const struct record_directory *directory, ino_t ino, int flags)
 {
-    char name[20];
-
-    snprintf(name, sizeof(name), "%jx", (uintmax_t)ino);
+    const struct record_name name = record_directory_name(ino);
     _cleanup_caller_ struct caller caller = caller_begin_as(directory->uid, directory->gid);
     if (caller.error != 0)
         return caller.error;
-    const int fd =
-        openat(directory->path_fd, name, flags | O_RDWR | O_DSYNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    const int fd = openat(directory->path_fd, name.text,
+                          flags | O_RDWR | O_DSYNC | O_NOFOLLOW | O_CLOEXEC, 0600);
     return fd >= 0 ? fd : -errno;
 }
 
@@ -304,16 +322,14 @@ int record_directory_sync(const struct record_directory *directory)
 
 int record_directory_remove(const struct record_directory *directory, ino_t ino)
 {
-    char name[20];
-
-    snprintf(name, sizeof(name), "%jx", (uintmax_t)ino);
+    const struct record_name name = record_directory_name(ino);
     _cleanup_caller_ struct caller caller = caller_begin_as(directory->uid, directory->gid);
     if (caller.error != 0)
         return caller.error;
-    if (unlinkat(directory->path_fd, name, 0) != 0)
+    if (unlinkat(directory->path_fd, name.text, 0) != 0)
         return -errno;
-    const int parent = open_history_directory(directory, false);
-    const bool left = parent >= 0 && unlinkat(parent, name, 0) != 0 && errno != ENOENT;
+    const int parent = open_below(directory, HISTORY_DIRECTORY, O_PATH, false);
+    const bool left = parent >= 0 && unlinkat(parent, name.text, 0) != 0 && errno != ENOENT;
     const int error = left ? -errno : 0;
     if (parent >= 0)
         close(parent);

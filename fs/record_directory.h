@@ -6,6 +6,7 @@
 #ifndef MIGFS_FS_RECORD_DIRECTORY_H
 #define MIGFS_FS_RECORD_DIRECTORY_H
 
+#include "caller.h"
 #include "context.h"
 
 #include <stdbool.h>
@@ -41,6 +42,21 @@ int record_directory_open_file(const struct record_directory *directory, ino_t i
  * by itself there.
  */
 int record_directory_open_history(const struct record_directory *directory, ino_t ino, int flags);
+
+/*
+ * Its `removed/`, where the files are that lost their last name while a guest held them; `makes`:
+ * made where there is none. A descriptor of the directory, the caller's to close, or a negative
+ * errno. What is done in it is done as this caller.
+ */
+int record_directory_open_removed(const struct record_directory *directory, bool makes);
+struct caller record_directory_caller(const struct record_directory *directory);
+
+/* A record's name, and that of a removed file: the inode number. */
+struct record_name {
+    char text[20];
+};
+struct record_name record_directory_name(ino_t ino);
+bool record_directory_parse(const char *name, ino_t *ino);
 
 /* Removes the record of an inode number, and its history. 0 or a negative errno. */
 int record_directory_remove(const struct record_directory *directory, ino_t ino);
