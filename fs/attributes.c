@@ -186,7 +186,9 @@ void attributes_set(fuse_req_t req, fuse_ino_t ino, struct stat *wanted, int to_
             error = backing_ready(handle);
         if (error == 0)
             error = set_as_caller(req, inode, handle, pin.fd, wanted, to_set);
-        if (to_set & FUSE_SET_ATTR_SIZE && protect_mends(context, inode, error))
+        for (unsigned tries = 1; tries < PROTECT_TRIES && to_set & FUSE_SET_ATTR_SIZE &&
+                                 protect_mends(context, inode, error);
+             tries++)
             error = set_as_caller(req, inode, handle, pin.fd, wanted, to_set);
         if (error == 0 && to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID | FUSE_SET_ATTR_MODE))
             protect_changed(context, inode);

@@ -59,11 +59,13 @@ static ssize_t read_once(struct context *context, struct handle *handle, size_t 
 static ssize_t read_bytes(struct context *context, struct handle *handle, size_t size, off_t offset,
                           const char **bytes)
 {
-    const ssize_t count = read_once(context, handle, size, offset, bytes);
+    ssize_t count = read_once(context, handle, size, offset, bytes);
 
-    return count < 0 && protect_mends(context, handle->inode, (int)count)
-               ? read_once(context, handle, size, offset, bytes)
-               : count;
+    for (unsigned tries = 1;
+         tries < PROTECT_TRIES && count < 0 && protect_mends(context, handle->inode, (int)count);
+         tries++)
+        count = read_once(context, handle, size, offset, bytes);
+    return count;
 }
 
 void data_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
@@ -268,7 +270,9 @@ static ssize_t write_bytes(fuse_req_t req, struct handle *handle, const char *by
 
         fault_hold_write();
         count = write_as(req, &write);
-        if (count < 0 && protect_mends(context, handle->inode, (int)count))
+        for (unsigned tries = 1; tries < PROTECT_TRIES && count < 0 &&
+                                 protect_mends(context, handle->inode, (int)count);
+             tries++)
             count = write_as(req, &write);
         leave_written(context, &pass, &write, count);
         if (count < 0)
@@ -435,7 +439,8 @@ static int allocate(fuse_req_t req, const struct handle *handle, int mode, off_t
     if (error != 0)
         return error;
     error = allocate_below(req, handle, pass.fd, mode, offset, length);
-    if (protect_mends(context, handle->inode, error))
+    for (unsigned tries = 1; tries < PROTECT_TRIES && protect_mends(context, handle->inode, error);
+         tries++)
         error = allocate_below(req, handle, pass.fd, mode, offset, length);
     error = guard_failed(context, handle->inode, error);
     gate_leave(&pass, &(struct gate_outcome){.effect = mode == 0 && error == 0 ? TRACE_GROWS
@@ -482,9 +487,11 @@ static off_t seek(fuse_req_t req, const struct handle *handle, off_t offset, int
             return error;
     }
     found = seek_below(req, handle, offset, whence);
-    return found < 0 && protect_mends(context, handle->inode, (int)found)
-               ? seek_below(req, handle, offset, whence)
-               : found;
+    for (unsigned tries = 1;
+         tries < PROTECT_TRIES && found < 0 && protect_mends(context, handle->inode, (int)found);
+         tries++)
+        found = seek_below(req, handle, offset, whence);
+    return found;
 }
 
 void data_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct fuse_file_info *fi)
@@ -547,7 +554,8 @@ static ssize_t copy(fuse_req_t req, const struct handle *from, off_t from_offset
     if (error != 0)
         return error;
     count = copy_below(req, from, from_offset, to, pass.fd, &to_offset, size, flags);
-    if (copy_is_mended(context, from, to, count))
+    for (unsigned tries = 1; tries < PROTECT_TRIES && copy_is_mended(context, from, to, count);
+         tries++)
         count = copy_below(req, from, from_offset, to, pass.fd, &to_offset, size, flags);
     if (count < 0)
         count = guard_failed(context, to->inode, (int)count);

@@ -53,6 +53,7 @@ void lock_last_close(struct context *context, struct inode *inode)
         description_close(descriptions);
     }
     pthread_mutex_unlock(&inode->description_mutex);
+    protect_last_close(inode);
 }
 
 /* ---- claims ---- */

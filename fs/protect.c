@@ -322,6 +322,7 @@ static void run(struct round *round)
 {
     struct inode *inode = round->inode;
 
+    round->refused = 0;
     for (struct handle *handle = first_handle(inode); handle; handle = handle->next)
         renew_handle(round, handle);
     for (struct description *description = inode->descriptions; description;
@@ -329,14 +330,28 @@ static void run(struct round *round)
         if (!is_of_open_handle(inode, description))
             renew_description(round, description);
     }
+}
+
+/* Whether the file was changed once more meanwhile, which explains what was refused. */
+static bool is_outrun(struct round *round)
+{
+    const struct stat before = round->now;
+
+    return inode_stat_at_server(round->context->inodes, round->inode, &round->now) == 0 &&
+           (before.st_uid != round->now.st_uid || before.st_gid != round->now.st_gid ||
+            before.st_mode != round->now.st_mode);
+}
+
+static void conclude(struct round *round)
+{
     if (round->renewed + round->refused == 0 && !round->is_lost)
         return;
     renew_fresh(round);
-    set_access(inode, round->refused > 0 ? ACCESS_REFUSED : ACCESS_AS_OWNER);
+    set_access(round->inode, round->refused > 0 ? ACCESS_REFUSED : ACCESS_AS_OWNER);
     if (round->is_lost)
-        guard_lost(round->context, inode);
+        guard_lost(round->context, round->inode);
     say(round);
-    events_publish(round->context, inode);
+    events_publish(round->context, round->inode);
 }
 
 /*
@@ -351,6 +366,10 @@ static bool renew_all(struct context *context, struct inode *inode, bool is_refu
         inode_stat_at_server(context->inodes, inode, &round.now) != 0)
         return false;
     run(&round);
+    for (unsigned tries = 1; tries < PROTECT_TRIES && round.refused > 0 && is_outrun(&round);
+         tries++)
+        run(&round);
+    conclude(&round);
     return !round.is_lost;
 }
 
@@ -384,12 +403,20 @@ bool protect_mends(struct context *context, struct inode *inode, int error)
 
 void protect_changed(struct context *context, struct inode *inode)
 {
+    const struct handle *handle;
+
     if (!is_protected(context, inode))
         return;
     pthread_mutex_lock(&inode->description_mutex);
-    if (first_handle(inode))                    /* they are closed under this mutex */
+    handle = first_handle(inode); /* they are closed under this mutex */
+    if (handle && identity_is_judged_anew(handle->fd))
         (void)renew_all(context, inode, false); /* a refusal will tell */
     pthread_mutex_unlock(&inode->description_mutex);
+}
+
+void protect_last_close(struct inode *inode)
+{
+    set_access(inode, ACCESS_AS_OPENED);
 }
 
 void protect_look(struct context *context, struct inode *inode)

@@ -11,9 +11,12 @@
 #include "caller.h"
 #include "handle.h"
 
+/* Owner and mode may change again and again: so often a call is made, then it was refused. */
+#define PROTECT_TRIES 4
+
 /*
  * A call below by what the inode has open failed with `error`, or none did. True where that was a
- * refusal and what is open has been opened anew: the call may be made again, once. Asks the server
+ * refusal and what is open has been opened anew: the call may be made again. Asks the server
  * and takes locks that nobody is in the way of; waits for nobody else. Not while acting as a
  * caller.
  */
@@ -31,6 +34,9 @@ void protect_look(struct context *context, struct inode *inode);
 /* Owner or mode were changed through this mount: what would be refused from now on is opened anew.
  */
 void protect_changed(struct context *context, struct inode *inode);
+
+/* The last handle is closing: whoever comes next is judged at the open. */
+void protect_last_close(struct inode *inode);
 
 /* Whether the handle is open as another user than the one who opened it. */
 bool protect_has_renewed(const struct handle *handle);

@@ -7,7 +7,7 @@ import json
 import os
 import time
 
-from pair import IMAGE_BYTES, QEMU_BYTES, Host, runs
+from pair import IMAGE_BYTES, QEMU_BYTES, CallFailed, Host, runs
 from scenario import QUICK, Theme, Wrong, expect, expect_same, expect_state
 import testbed
 
@@ -125,6 +125,29 @@ def it_goes_on_again_and_again(pair):
         expect_works(a, f"write 1 0 {HALF} C")
         expect_works(a, "fsync 1")
     expect_same(a.read(1, 0, HALF), runs("C", HALF), "A reads")
+
+
+@theme.scenario(OFF)
+def what_is_under_way_goes_on(pair):
+    """Many at once, by the one that holds the locks, while owners change."""
+    name = given_image(pair)
+    vmms = [guest(pair, name)]
+    for _ in range(3):
+        vmms.append(pair.a.vmm(name, "rw+d", as_user=True))
+    for turn in range(24):
+        byte = "BCD"[turn % 3]
+        for at, vmm in enumerate(vmms):
+            vmm.begin(f"write 1 {at * 4096} 4096 {byte}")
+            vmm.begin(f"read 1 {at * 4096} 4096")
+        os.chown(pair.b.path(name), OTHER[0] + turn, OTHER[1])
+        os.chmod(pair.b.path(name), 0o600)
+        try:
+            for vmm in vmms:
+                vmm.end()
+                expect_same(vmm.end(), runs(byte, 4096), "a guest reads")
+        except CallFailed as failure:
+            raise Wrong(str(failure)) from failure
+    expect(pair.stored(name)[:16384] == b"D" * 16384, "a write is not stored")
 
 
 @theme.scenario(OFF)
