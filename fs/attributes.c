@@ -65,6 +65,19 @@ static void reply_attributes(fuse_req_t req, int error, struct inode *inode,
         fuse_reply_attr(req, attributes, now < most ? now : most);
 }
 
+/*
+ * By what is open. Of a file without a name an NFS client gives no attributes to statx(2), which
+ * takes even an empty name for one (linux/fs/nfs/dir.c, nfs_weak_revalidate), but to fstat(2).
+ */
+static int get_open(struct context *context, const struct handle *handle, struct stat *attributes)
+{
+    const int error = attributes_read(context, handle->inode, handle->fd, attributes);
+
+    if (error != -ESTALE || fstat(handle->fd, attributes) != 0)
+        return error;
+    return 0;
+}
+
 /* The open file's own description where there is one: it sees what it wrote itself. */
 static int get(fuse_req_t req, struct inode *inode, struct fuse_file_info *fi,
                struct stat *attributes)
@@ -73,7 +86,7 @@ static int get(fuse_req_t req, struct inode *inode, struct fuse_file_info *fi,
     const struct handle *handle = fi ? handle_find(context->handles, fi->fh) : NULL;
 
     if (handle && handle->inode == inode)
-        return attributes_read(context, inode, handle->fd, attributes);
+        return get_open(context, handle, attributes);
 
     _cleanup_pin_ struct inode_pin pin = inode_pin_scoped(context->inodes, inode);
     return pin.fd < 0 ? pin.fd : attributes_read(context, inode, pin.fd, attributes);

@@ -283,11 +283,14 @@ static bool is_in(const struct context *context, const struct inode *inode)
 void removed_look(struct context *context, struct inode *inode)
 {
     struct stat attributes;
+    int error;
 
-    if (!context->options.protect || atomic_load(&inode->removal) != REMOVAL_NONE ||
-        inode_stat_at_server(context->inodes, inode, &attributes) != 0)
+    if (!context->options.protect || atomic_load(&inode->removal) != REMOVAL_NONE)
         return;
-    if (attributes.st_nlink == 0) {
+    error = inode_stat_at_server(context->inodes, inode, &attributes);
+    if (error != 0 && error != -ESTALE)
+        return;
+    if (error != 0 || attributes.st_nlink == 0) {
         atomic_store(&inode->removal, REMOVAL_GONE);
         say(context, inode,
             "it was removed on the store, and is there as long as its server keeps it");

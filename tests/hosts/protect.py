@@ -277,6 +277,18 @@ exclusive("range", "lock 1 w 0 0")
 exclusive("flock", "flock 1 ex")
 
 
+@theme.scenario(options="profile=range,deadline=1000")
+def who_loses_an_exclusive_lock_on_the_way_is_fenced(pair):
+    name = given_image(pair)
+    a = pair.a.vmm(name, "rw+d", as_user=True)
+    a.ask("lock 1 w 0 0")
+    chown(pair.b.path(name), 0o600)
+    pair.a.control("fail lock EAGAIN 1 2")  # shared on both, and another host is faster then
+    expect(a.error("write 1 0 4096 B") != 0, "a write without the lock")
+    testbed.wait_until(lambda: a.state(1) == "fenced", what="the fence")
+    expect(pair.stored(name) == b"0" * IMAGE_BYTES, "it is stored")
+
+
 @theme.scenario(options=QUICK)
 def a_stale_owner_is_no_owner_again(pair):
     """Cut off, taken over, and given away: the locks that it lost are not taken anew."""
