@@ -65,31 +65,41 @@ static void reply_attributes(fuse_req_t req, int error, struct inode *inode,
         fuse_reply_attr(req, attributes, now < most ? now : most);
 }
 
-/*
- * By what is open. Of a file without a name an NFS client gives no attributes to statx(2), which
- * takes even an empty name for one (linux/fs/nfs/dir.c, nfs_weak_revalidate), but to fstat(2).
- */
-static int get_open(struct context *context, const struct handle *handle, struct stat *attributes)
+/* By any of its handles, which has no name to be taken for. -ESTALE: it is not open. */
+static int get_nameless(struct context *context, struct inode *inode, struct stat *attributes)
 {
-    const int error = attributes_read(context, handle->inode, handle->fd, attributes);
+    int error = -ESTALE;
 
-    if (error != -ESTALE || fstat(handle->fd, attributes) != 0)
-        return error;
-    return 0;
+    pthread_mutex_lock(&inode->description_mutex); /* until then no handle is closed */
+    pthread_mutex_lock(&inode->mutex);
+    const struct handle *handle = inode->handles;
+    pthread_mutex_unlock(&inode->mutex);
+    if (handle)
+        error = inode_stat_open(context->inodes, inode, handle->fd, attributes);
+    pthread_mutex_unlock(&inode->description_mutex);
+    return error;
 }
 
 /* The open file's own description where there is one: it sees what it wrote itself. */
-static int get(fuse_req_t req, struct inode *inode, struct fuse_file_info *fi,
-               struct stat *attributes)
+static int get_named(fuse_req_t req, struct inode *inode, struct fuse_file_info *fi,
+                     struct stat *attributes)
 {
     struct context *context = context_of(req);
     const struct handle *handle = fi ? handle_find(context->handles, fi->fh) : NULL;
 
     if (handle && handle->inode == inode)
-        return get_open(context, handle, attributes);
+        return attributes_read(context, inode, handle->fd, attributes);
 
     _cleanup_pin_ struct inode_pin pin = inode_pin_scoped(context->inodes, inode);
     return pin.fd < 0 ? pin.fd : attributes_read(context, inode, pin.fd, attributes);
+}
+
+static int get(fuse_req_t req, struct inode *inode, struct fuse_file_info *fi,
+               struct stat *attributes)
+{
+    const int error = get_named(req, inode, fi, attributes);
+
+    return error == -ESTALE ? get_nameless(context_of(req), inode, attributes) : error;
 }
 
 void attributes_get(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

@@ -602,6 +602,15 @@ int inode_stat(struct inode_table *table, struct inode *inode, int fd, bool forc
     return 0;
 }
 
+int inode_stat_open(struct inode_table *table, struct inode *inode, int fd, struct stat *attributes)
+{
+    if (fstat(fd, attributes) != 0)
+        return -errno;
+    make_ino_unique(table, attributes);
+    hide_kept_name(inode, attributes);
+    return 0;
+}
+
 int inode_stat_at_server(struct inode_table *table, struct inode *inode, struct stat *attributes)
 {
     _cleanup_pin_ struct inode_pin pin = inode_pin_scoped(table, inode);

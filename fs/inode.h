@@ -184,6 +184,13 @@ int inode_stat(struct inode_table *table, struct inode *inode, int fd, bool forc
                struct stat *attributes);
 
 /*
+ * By an open descriptor, as fstat(2) has them: of a file without a name an NFS client gives none to
+ * statx(2), which takes even an empty name for one (linux/fs/nfs/dir.c, nfs_weak_revalidate).
+ */
+int inode_stat_open(struct inode_table *table, struct inode *inode, int fd,
+                    struct stat *attributes);
+
+/*
  * Of the filesystem of SOURCE: whether its file handles last, and whether one leads to a file. 0,
  * or a negative errno; -ESTALE also for any trouble that the store had with it.
  */
