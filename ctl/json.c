@@ -140,6 +140,8 @@ struct json_object *json_file(const struct migfs_file *file, const char *path)
     add(object, "foreign_writes", json_object_new_uint64(file->foreign_writes), &failed);
     add(object, "stale_acquires", json_object_new_uint64(file->stale_acquires), &failed);
     add(object, "prefetch_errors", json_object_new_uint64(file->prefetch_errors), &failed);
+    add(object, "name", json_object_new_string(file_name_state(file)), &failed);
+    add(object, "access", json_object_new_string(file_access(file)), &failed);
     if (file->handoff_direction != MIGFS_DIRECTION_NONE)
         add(object, "last_handoff", handoff_new(file), &failed);
     else if (json_object_object_add(object, "last_handoff", NULL) != 0) /* null */

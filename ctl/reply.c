@@ -66,6 +66,20 @@ const struct migfs_file *reply_next(struct reply *reply)
 #define NAME_OF(names, number)                                                                     \
     ((number) < sizeof(names) / sizeof((names)[0]) ? (names)[number] : "unknown")
 
+const char *file_name_state(const struct migfs_file *file)
+{
+    if ((file->flags & MIGFS_FILE_KEPT) != 0)
+        return "kept";
+    return (file->flags & MIGFS_FILE_UNLINKED) != 0 ? "removed" : "present";
+}
+
+const char *file_access(const struct migfs_file *file)
+{
+    if ((file->flags & MIGFS_FILE_REFUSED) != 0)
+        return "refused";
+    return (file->flags & MIGFS_FILE_REOPENED) != 0 ? "as owner" : "as opened";
+}
+
 const char *file_state(const struct migfs_file *file)
 {
     static const char *const names[] = {

@@ -29,6 +29,9 @@ const struct migfs_file *reply_next(struct reply *reply);
 
 /* "owner", "acquiring", …; "unknown" for a number of a later version. */
 const char *file_state(const struct migfs_file *file);
+/* What became of its name, and of the rights that it is open by. */
+const char *file_name_state(const struct migfs_file *file);
+const char *file_access(const struct migfs_file *file);
 const char *file_transition(const struct migfs_file *file); /* "" where none is under way */
 const char *file_profile(const struct migfs_file *file);
 const char *file_direction(const struct migfs_file *file);

@@ -88,10 +88,29 @@ static bool add_count(struct table *table, uint64_t count, const char *what)
     return added;
 }
 
+static bool add_if(struct table *table, bool is_so, const char *line)
+{
+    return !is_so || table_add_line(table, line);
+}
+
+/* What others did to its owner, mode and name. */
+static bool add_protection(struct table *table, const struct migfs_file *file)
+{
+    return add_if(table, (file->flags & MIGFS_FILE_KEPT) != 0,
+                  "  removed, and kept reachable until no guest holds it") &&
+           add_if(table, (file->flags & MIGFS_FILE_UNLINKED) != 0,
+                  "  removed, and there as long as its server keeps it") &&
+           add_if(table, (file->flags & MIGFS_FILE_REOPENED) != 0,
+                  "  owner or mode were changed: opened again as its owner") &&
+           add_if(table, (file->flags & MIGFS_FILE_REFUSED) != 0,
+                  "  owner or mode were changed: refused; give it back by chown or chmod");
+}
+
 /* What was noticed of others than the owners. */
 static bool add_oddities(struct table *table, const struct migfs_file *file)
 {
-    return add_count(table, file->foreign_writes, "written by somebody who had not acquired it") &&
+    return add_protection(table, file) &&
+           add_count(table, file->foreign_writes, "written by somebody who had not acquired it") &&
            add_count(table, file->stale_acquires, "not acquired, since its data was stale");
 }
 
@@ -111,7 +130,7 @@ static bool add_row(struct table *table, const struct migfs_file *file, const ch
     const struct text_size bytes_read = text_size(file->bytes_read);
     const struct text_size bytes_written = text_size(file->bytes_written);
     const char *transition = file_transition(file);
-    const bool unlinked = (file->flags & MIGFS_FILE_UNLINKED) != 0;
+    const bool unlinked = (file->flags & (MIGFS_FILE_UNLINKED | MIGFS_FILE_KEPT)) != 0;
     char *name = text_printable(path);
     char *shown = NULL;
     char generation[64];

@@ -6,6 +6,7 @@
 #include "data.h"
 #include "gate.h"
 #include "handle.h"
+#include "protect.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -64,9 +65,24 @@ static void reply_attributes(fuse_req_t req, int error, struct inode *inode,
         fuse_reply_attr(req, attributes, now < most ? now : most);
 }
 
+/* By any of its handles, which has no name to be taken for. -ESTALE: it is not open. */
+static int get_nameless(struct context *context, struct inode *inode, struct stat *attributes)
+{
+    int error = -ESTALE;
+
+    pthread_mutex_lock(&inode->description_mutex); /* until then no handle is closed */
+    pthread_mutex_lock(&inode->mutex);
+    const struct handle *handle = inode->handles;
+    pthread_mutex_unlock(&inode->mutex);
+    if (handle)
+        error = inode_stat_open(context->inodes, inode, handle->fd, attributes);
+    pthread_mutex_unlock(&inode->description_mutex);
+    return error;
+}
+
 /* The open file's own description where there is one: it sees what it wrote itself. */
-static int get(fuse_req_t req, struct inode *inode, struct fuse_file_info *fi,
-               struct stat *attributes)
+static int get_named(fuse_req_t req, struct inode *inode, struct fuse_file_info *fi,
+                     struct stat *attributes)
 {
     struct context *context = context_of(req);
     const struct handle *handle = fi ? handle_find(context->handles, fi->fh) : NULL;
@@ -76,6 +92,14 @@ static int get(fuse_req_t req, struct inode *inode, struct fuse_file_info *fi,
 
     _cleanup_pin_ struct inode_pin pin = inode_pin_scoped(context->inodes, inode);
     return pin.fd < 0 ? pin.fd : attributes_read(context, inode, pin.fd, attributes);
+}
+
+static int get(fuse_req_t req, struct inode *inode, struct fuse_file_info *fi,
+               struct stat *attributes)
+{
+    const int error = get_named(req, inode, fi, attributes);
+
+    return error == -ESTALE ? get_nameless(context_of(req), inode, attributes) : error;
 }
 
 void attributes_get(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -185,6 +209,12 @@ void attributes_set(fuse_req_t req, fuse_ino_t ino, struct stat *wanted, int to_
             error = backing_ready(handle);
         if (error == 0)
             error = set_as_caller(req, inode, handle, pin.fd, wanted, to_set);
+        for (unsigned tries = 1; tries < PROTECT_TRIES && to_set & FUSE_SET_ATTR_SIZE &&
+                                 protect_mends(context, inode, error);
+             tries++)
+            error = set_as_caller(req, inode, handle, pin.fd, wanted, to_set);
+        if (error == 0 && to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID | FUSE_SET_ATTR_MODE))
+            protect_changed(context, inode);
         if (error == 0)
             error = attributes_read(context, inode, handle ? handle->fd : pin.fd, &attributes);
     }

@@ -11,25 +11,42 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static int open_errno(const char *path, int flags)
+/* Another description of what `fd` is of; as uid 0: as the daemon. */
+static int open_as(uid_t uid, gid_t gid, int fd, int flags)
 {
-    const int fd = open(path, flags);
+    _cleanup_caller_ struct caller caller = caller_begin_as(uid, gid);
+    int opened;
 
-    return fd >= 0 ? fd : -errno;
+    if (caller.error != 0)
+        return caller.error;
+    opened = open(proc_path(fd).text, flags | O_CLOEXEC);
+    return opened >= 0 ? opened : -errno;
 }
 
 int backing_reopen(const struct handle *handle, int flags)
 {
-    const struct proc_path path = proc_path(handle->fd);
+    struct inode *inode = handle->inode;
     int fd;
 
-    {
-        _cleanup_caller_ struct caller caller = caller_begin_as(handle->uid, handle->gid);
-
-        fd = caller.error == 0 ? open_errno(path.text, flags | O_CLOEXEC) : caller.error;
-    }
+    pthread_mutex_lock(&inode->mutex);
+    const struct opened_as opened = handle->opened;
+    pthread_mutex_unlock(&inode->mutex);
+    fd = open_as(opened.uid, opened.gid, handle->fd, flags);
     /* Opened by a group of theirs that is not known any more: the handle has the right already. */
-    return fd == -EACCES ? open_errno(path.text, flags | O_CLOEXEC) : fd;
+    if (fd == -EACCES)
+        fd = open_as(0, 0, handle->fd, flags);
+    return fd == -EACCES && handle->is_protected ? backing_open_as_owner(handle->fd, flags) : fd;
+}
+
+int backing_open_as_owner(int fd, int flags)
+{
+    struct stat attributes;
+    int opened;
+
+    if (fstat(fd, &attributes) != 0)
+        return -errno;
+    opened = open_as(attributes.st_uid, attributes.st_gid, fd, flags);
+    return opened == -EACCES ? open_as(0, 0, fd, flags) : opened;
 }
 
 /* The descriptor's number stays: whoever uses it by then finds the file open. */

@@ -9,10 +9,15 @@
 #include "handle.h"
 
 /*
- * Another description of the handle's file, opened as whoever opened the handle. `flags` as of
+ * Another description of the handle's file, opened as whoever opened the handle (or, of a protected
+ * one that is refused by now, as the file's owner: protect.h). `flags` as of
  * open(2). A descriptor, the caller's to close, or a negative errno.
  */
 int backing_reopen(const struct handle *handle, int flags);
+
+/* Of what `fd` is of, as the owner that the file has now, or as the daemon where that one may not.
+ */
+int backing_open_as_owner(int fd, int flags);
 
 /*
  * The handle of a request that needs the file itself: one whose open was delayed is opened now, as

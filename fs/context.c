@@ -13,6 +13,7 @@
 #include "pool.h"
 #include "record_collect.h"
 #include "record_file.h"
+#include "removed.h"
 #include "transition.h"
 
 #include <errno.h>
@@ -81,9 +82,10 @@ int context_init(struct context *context)
         context->locks = lock_table_new();
         context->events = events_new();
         context->watch = guard_watch_new(context);
+        context->removed_watch = removed_watch_new(context);
         context->pool = pool_new(context, POOL_THREADS);
         if (!context->handles || !context->locks || !context->events || !context->watch ||
-            !context->pool)
+            !context->removed_watch || !context->pool)
             error = -ENOMEM;
     }
     if (error == 0)
@@ -107,6 +109,8 @@ int context_start(struct context *context)
     context->lease_ms = lease_ms(context->source_fd);
     if (error == 0)
         error = guard_watch_start(context->watch);
+    if (error == 0)
+        error = removed_watch_start(context->removed_watch);
     if (error != 0)
         log_error("threads cannot be started: %s", strerror(-error));
     else
@@ -133,6 +137,7 @@ void context_deinit(struct context *context)
     const bool uses_records = beacon_file_stop(context->beacon);
     context->beacon = NULL;
     guard_watch_stop(context->watch);
+    removed_watch_stop(context->removed_watch);
     pool_stop(context->pool);
     if (context->inodes)
         (void)inode_each_open(context->inodes, abandon, context); /* short of memory: exit frees */
@@ -143,6 +148,7 @@ void context_deinit(struct context *context)
     lock_table_free(context->locks);
     events_free(context->events);
     guard_watch_free(context->watch);
+    removed_watch_free(context->removed_watch);
     pool_free(context->pool);
     context->records = NULL;
     context->record_inode = NULL; /* freed with the table */
@@ -151,6 +157,7 @@ void context_deinit(struct context *context)
     context->locks = NULL;
     context->events = NULL;
     context->watch = NULL;
+    context->removed_watch = NULL;
     context->pool = NULL;
 }
 

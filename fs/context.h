@@ -6,12 +6,14 @@
  * Lock order of the whole program, outermost first; each is held for a few instructions, and none
  * across a reply, a notification or a call below unless its own comment says so:
  *
- *     handle.open_mutex, handle.directory_mutex, record_handle.mutex, record_directory.mutex
+ *     handle.open_mutex, handle.directory_mutex, inode.description_mutex, record_handle.mutex,
+ *     record_directory.mutex
  *     → inode_table.lock → inode.mutex → lock_table.mutex → pool.mutex, events.mutex
  *
- * The first four are held across calls below, each for one handle, one record or the listing of all
- * records, and never two of them at once. Within the locks of the table of handles, the guard's
- * watch, an ioctl's group and a status check none is taken: they may follow any.
+ * The first five are held across calls below, each for one handle, the descriptions of one inode,
+ * one record or the listing of all records, and never two of them at once. Within the locks of the
+ * table of handles, the guard's watch, an ioctl's group and a status check none is taken: they may
+ * follow any.
  */
 #ifndef MIGFS_FS_CONTEXT_H
 #define MIGFS_FS_CONTEXT_H
@@ -39,6 +41,7 @@ struct context {
     uint64_t capable;   /* FUSE_CAP_*: what the kernel offered */
     unsigned lease_ms;  /* of the store; 0: it tells none */
     int64_t mounted_ns; /* CLOCK_REALTIME */
+    struct removed_watch *removed_watch;
     bool passthrough;   /* negotiated with the kernel */
     atomic_uint_fast64_t odd_host; /* of which mount peer.c has said so last; 0: of none */
 };

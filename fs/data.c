@@ -8,6 +8,7 @@
 #include "gate.h"
 #include "guard.h"
 #include "metadata.h"
+#include "protect.h"
 #include "refresh.h"
 
 #include <errno.h>
@@ -36,8 +37,8 @@ static bool may_be_prefetched(const struct handle *handle, size_t size, off_t of
 }
 
 /* A handle that bypasses every cache is fresh as it is, and gives its own errors. */
-static ssize_t read_bytes(struct context *context, struct handle *handle, size_t size, off_t offset,
-                          const char **bytes)
+static ssize_t read_once(struct context *context, struct handle *handle, size_t size, off_t offset,
+                         const char **bytes)
 {
     struct inode *inode = handle->inode;
     char *buffer = backing_buffer();
@@ -65,6 +66,18 @@ static ssize_t read_bytes(struct context *context, struct handle *handle, size_t
     count = backing_read_fresh(handle, size, offset, bytes);
     /* The kernel may have kept what it was given, for a mapping even of a DIRECT_IO open. */
     refresh_drop_later(context, inode);
+    return count;
+}
+
+static ssize_t read_bytes(struct context *context, struct handle *handle, size_t size, off_t offset,
+                          const char **bytes)
+{
+    ssize_t count = read_once(context, handle, size, offset, bytes);
+
+    for (unsigned tries = 1;
+         tries < PROTECT_TRIES && count < 0 && protect_mends(context, handle->inode, (int)count);
+         tries++)
+        count = read_once(context, handle, size, offset, bytes);
     return count;
 }
 
@@ -270,6 +283,10 @@ static ssize_t write_bytes(fuse_req_t req, struct handle *handle, const char *by
 
         fault_hold_write();
         count = write_as(req, &write);
+        for (unsigned tries = 1; tries < PROTECT_TRIES && count < 0 &&
+                                 protect_mends(context, handle->inode, (int)count);
+             tries++)
+            count = write_as(req, &write);
         leave_written(context, &pass, &write, count);
         if (count < 0)
             count = guard_failed(context, handle->inode, (int)count);
@@ -367,6 +384,7 @@ void data_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     }
     error = handle_settle(handle, close_below(handle));
     if (error != 0) {
+        (void)protect_mends(context, handle->inode, error); /* for what is written later */
         forget_written(handle->inode);
         error = guard_failed(context, handle->inode, error);
     }
@@ -396,6 +414,7 @@ void data_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_
         error = (data_only ? fdatasync(handle->fd) : fsync(handle->fd)) == 0 ? 0 : -errno;
         error = handle_settle(handle, error);
         if (error != 0) {
+            (void)protect_mends(context_of(req), handle->inode, error); /* as above */
             forget_written(handle->inode);
             error = guard_failed(context_of(req), handle->inode, error);
         }
@@ -413,6 +432,16 @@ static struct gate_range allocated_range(int mode, off_t offset, off_t length)
     return range;
 }
 
+static int allocate_below(fuse_req_t req, const struct handle *handle, int fd, int mode,
+                          off_t offset, off_t length)
+{
+    _cleanup_caller_ struct caller caller = protect_caller_begin(req, handle);
+
+    if (caller.error != 0)
+        return caller.error;
+    return fallocate(fd, mode, offset, length) == 0 ? 0 : -errno;
+}
+
 static int allocate(fuse_req_t req, const struct handle *handle, int mode, off_t offset,
                     off_t length)
 {
@@ -423,13 +452,10 @@ static int allocate(fuse_req_t req, const struct handle *handle, int mode, off_t
 
     if (error != 0)
         return error;
-    {
-        _cleanup_caller_ struct caller caller = caller_begin(req);
-
-        error = caller.error;
-        if (error == 0)
-            error = fallocate(pass.fd, mode, offset, length) == 0 ? 0 : -errno;
-    }
+    error = allocate_below(req, handle, pass.fd, mode, offset, length);
+    for (unsigned tries = 1; tries < PROTECT_TRIES && protect_mends(context, handle->inode, error);
+         tries++)
+        error = allocate_below(req, handle, pass.fd, mode, offset, length);
     error = guard_failed(context, handle->inode, error);
     gate_leave(&pass, &(struct gate_outcome){.effect = mode == 0 && error == 0 ? TRACE_GROWS
                                                                                : TRACE_UNSURE,
@@ -449,10 +475,24 @@ void data_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_
     fuse_reply_err(req, -error);
 }
 
-/* Where the server must be asked, its length first: the client seeks within the one it knows. */
-static off_t seek(struct context *context, const struct handle *handle, off_t offset, int whence)
+/* As the daemon, or as whom the handle had to be opened anew. */
+static off_t seek_below(fuse_req_t req, const struct handle *handle, off_t offset, int whence)
 {
+    const bool is_renewed = protect_has_renewed(handle);
+    _cleanup_caller_ struct caller caller =
+        is_renewed ? protect_caller_begin(req, handle) : (struct caller){.error = 0};
+    if (caller.error != 0)
+        return caller.error;
+    const off_t found = lseek(handle->fd, offset, whence);
+    return found >= 0 ? found : -errno;
+}
+
+/* Where the server must be asked, its length first: the client seeks within the one it knows. */
+static off_t seek(fuse_req_t req, const struct handle *handle, off_t offset, int whence)
+{
+    struct context *context = context_of(req);
     struct stat attributes;
+    off_t found;
 
     if (inode_asks_server(handle->inode)) {
         const int error = inode_stat(context->inodes, handle->inode, handle->fd, true, &attributes);
@@ -460,8 +500,12 @@ static off_t seek(struct context *context, const struct handle *handle, off_t of
         if (error != 0)
             return error;
     }
-    const off_t found = lseek(handle->fd, offset, whence);
-    return found >= 0 ? found : -errno;
+    found = seek_below(req, handle, offset, whence);
+    for (unsigned tries = 1;
+         tries < PROTECT_TRIES && found < 0 && protect_mends(context, handle->inode, (int)found);
+         tries++)
+        found = seek_below(req, handle, offset, whence);
+    return found;
 }
 
 void data_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct fuse_file_info *fi)
@@ -472,7 +516,7 @@ void data_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct
 
     (void)ino;
     if (found == 0)
-        found = seek(context, handle, offset, whence);
+        found = seek(req, handle, offset, whence);
     if (found < 0)
         fuse_reply_err(req, (int)-found);
     else
@@ -484,6 +528,29 @@ static enum trace_effect copied_effect(ssize_t count)
     if (count == 0)
         return TRACE_KEEPS;
     return count > 0 ? TRACE_GROWS : TRACE_UNSURE;
+}
+
+/* `to_offset` moves on with what is copied. */
+static ssize_t copy_below(fuse_req_t req, const struct handle *from, off_t from_offset,
+                          const struct handle *to, int to_fd, off_t *to_offset, size_t size,
+                          unsigned flags)
+{
+    _cleanup_caller_ struct caller caller = protect_caller_begin(req, to);
+    ssize_t count;
+
+    if (caller.error != 0)
+        return caller.error;
+    count = copy_file_range(from->fd, &from_offset, to_fd, to_offset, size, flags);
+    return count >= 0 ? count : -errno;
+}
+
+static bool copy_is_mended(struct context *context, const struct handle *from,
+                           const struct handle *to, ssize_t count)
+{
+    if (count >= 0)
+        return false;
+    const bool is_source = protect_mends(context, from->inode, (int)count);
+    return protect_mends(context, to->inode, (int)count) || is_source;
 }
 
 /* What must be read from the server the kernel copies itself, by reads that are served so. */
@@ -500,15 +567,12 @@ static ssize_t copy(fuse_req_t req, const struct handle *from, off_t from_offset
     error = gate_enter(context, to->inode, to, gate_range(to_offset, size), &pass);
     if (error != 0)
         return error;
-    {
-        _cleanup_caller_ struct caller caller = caller_begin(req);
-
-        count = caller.error;
-        if (count == 0) {
-            count = copy_file_range(from->fd, &from_offset, pass.fd, &to_offset, size, flags);
-            count = count >= 0 ? count : guard_failed(context, to->inode, -errno);
-        }
-    }
+    count = copy_below(req, from, from_offset, to, pass.fd, &to_offset, size, flags);
+    for (unsigned tries = 1; tries < PROTECT_TRIES && copy_is_mended(context, from, to, count);
+         tries++)
+        count = copy_below(req, from, from_offset, to, pass.fd, &to_offset, size, flags);
+    if (count < 0)
+        count = guard_failed(context, to->inode, (int)count);
     gate_leave(&pass, &(struct gate_outcome){.bytes = count > 0 ? (size_t)count : 0,
                                              .effect = copied_effect(count),
                                              .length_bytes = (uint64_t)to_offset /* moved on */});

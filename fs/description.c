@@ -28,9 +28,8 @@ int description_set(int fd, const struct range *range, short type)
 {
     struct flock lock = description_flock(range, type);
 
-    if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
-        return 0;
-    return errno == EACCES ? -EAGAIN : -errno; /* fcntl(2): either one is a conflict */
+    /* A conflict is EAGAIN alone on Linux, whatever fcntl(2) leaves to others. */
+    return fcntl(fd, F_OFD_SETLK, &lock) == 0 ? 0 : -errno;
 }
 
 struct description *description_find(const struct inode *inode, uint64_t owner)
@@ -82,6 +81,7 @@ static int description_open(struct inode *inode, const struct lock_change *chang
     if (!description)
         return -ENOMEM;
     description->owner = change->range.owner;
+    description->opened = handle->opened;
     /* No more than the handle may: a file open for writing cannot be executed, for one. */
     description->access = access_of(handle) == O_WRONLY ? O_RDWR : access_of(handle);
     description->fd =

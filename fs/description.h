@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Open file descriptions below that hold locks: one a lock owner of an inode, so that owners of one
- * process conflict as they should. Made, used and closed by the inode's jobs; the list of an inode
- * and the counts of waiters are guarded by lock_table.mutex.
+ * process conflict as they should. Made, used and closed by the inode's jobs with its
+ * description_mutex held, since protect.h replaces what they are open by; the list of an inode and
+ * the counts of waiters are guarded by lock_table.mutex.
  */
 #ifndef MIGFS_FS_DESCRIPTION_H
 #define MIGFS_FS_DESCRIPTION_H
@@ -17,9 +18,10 @@ struct description {
     struct description *next;
     uint64_t owner;
     int fd;
-    uint64_t handle;  /* whose description it shares; 0: one of its own */
-    bool is_lost;     /* the store took its locks away; lock_table.mutex */
-    int access;       /* O_RDONLY, O_WRONLY or O_RDWR */
+    uint64_t handle; /* whose description it shares; 0: one of its own */
+    bool is_lost;    /* the store took its locks away; lock_table.mutex */
+    int access;      /* O_RDONLY, O_WRONLY or O_RDWR */
+    struct opened_as opened;
     unsigned waiters; /* blocked requests on it; lock_table.mutex */
 };
 
@@ -27,7 +29,10 @@ struct description {
 struct flock description_flock(const struct range *range, short type);
 short description_type(const struct range *range);
 
-/* F_OFD_SETLK of the range. 0, -EAGAIN for a conflict, or another negative errno. */
+/*
+ * F_OFD_SETLK of the range. 0, -EAGAIN for a conflict, or another negative errno: -EACCES where the
+ * store takes the description for that of somebody who may not.
+ */
 int description_set(int fd, const struct range *range, short type);
 
 /* The owner's, or NULL. */

@@ -8,6 +8,7 @@
 #include "log.h"
 #include "notify.h"
 #include "pool.h"
+#include "protect.h"
 #include "record_file.h"
 #include "status.h"
 
@@ -246,19 +247,35 @@ static int probe(int fd, int flags)
     return pread(fd, buffer, PROBE_BYTES, 0) >= 0 ? 0 : -errno;
 }
 
+int guard_probe(int fd)
+{
+    const int flags = fcntl(fd, F_GETFL);
+    int error;
+
+    if (flags < 0)
+        return -errno;
+    if ((flags & O_ACCMODE) == O_WRONLY)
+        return -EOPNOTSUPP;
+    error = probe(fd, flags);
+    return error == -EACCES ? 0 : error;
+}
+
+/* The server answers for the file by another description, if only that its user may not. */
+static bool is_answered(struct handle *handle)
+{
+    const char *bytes;
+    const ssize_t count = backing_read_fresh(handle, PROBE_BYTES, 0, &bytes);
+
+    return count >= 0 || count == -EACCES;
+}
+
 /*
- * The error is the lock's if a description without locks can read the same, and it is no passing
- * one. Of one that cannot read nothing is learned but by what is written.
+ * The error is the lock's if a description without locks is answered, and it is no passing one. Of
+ * one that cannot read nothing is learned but by what is written.
  */
 static bool is_lost(struct handle *handle, int fd)
 {
-    const int flags = fcntl(fd, F_GETFL);
-    const char *bytes;
-
-    if (flags < 0 || (flags & O_ACCMODE) == O_WRONLY)
-        return false;
-    return may_be_lost(probe(fd, flags)) &&
-           backing_read_fresh(handle, PROBE_BYTES, 0, &bytes) >= 0 && may_be_lost(probe(fd, flags));
+    return may_be_lost(guard_probe(fd)) && is_answered(handle) && may_be_lost(guard_probe(fd));
 }
 
 void guard_check(struct context *context, struct handle *handle)
@@ -268,12 +285,16 @@ void guard_check(struct context *context, struct handle *handle)
     pthread_mutex_lock(&inode->mutex);
     const int fd = inode->guard_fd;
     const enum owner_state state = owner_state(&inode->owner);
+    const bool is_known = inode->guard_is_lost;
     inode->guard_check_is_due = false;
+    inode->guard_is_lost = false;
     pthread_mutex_unlock(&inode->mutex);
     if (fd < 0 || (state != OWNER_OWNER && state != OWNER_SHARED))
         return;
-    if (is_lost(handle, fd))
+    if (is_known || is_lost(handle, fd))
         fence(context, inode);
+    else
+        protect_look(context, inode);
     backing_end_fresh(inode);
 }
 
@@ -308,6 +329,15 @@ static void count_guarded(struct context *context, bool before, bool after)
     pthread_mutex_unlock(&watch->mutex);
 }
 
+/* Those that have a check due are looked at now. */
+static void ask(struct guard_watch *watch)
+{
+    pthread_mutex_lock(&watch->mutex);
+    watch->is_asked = true;
+    pthread_cond_broadcast(&watch->changed);
+    pthread_mutex_unlock(&watch->mutex);
+}
+
 int guard_failed(struct context *context, struct inode *inode, int error)
 {
     struct guard_watch *watch = context->watch;
@@ -320,11 +350,17 @@ int guard_failed(struct context *context, struct inode *inode, int error)
     pthread_mutex_unlock(&inode->mutex);
     if (!wanted)
         return error;
-    pthread_mutex_lock(&watch->mutex);
-    watch->is_asked = true;
-    pthread_cond_broadcast(&watch->changed);
-    pthread_mutex_unlock(&watch->mutex);
+    ask(watch);
     return -EIO;
+}
+
+void guard_lost(struct context *context, struct inode *inode)
+{
+    pthread_mutex_lock(&inode->mutex);
+    inode->guard_check_is_due = true;
+    inode->guard_is_lost = true;
+    pthread_mutex_unlock(&inode->mutex);
+    ask(context->watch);
 }
 
 static void checked(struct context *context, struct inode *inode, int error, void *data)

@@ -36,6 +36,15 @@ int guard_failed(struct context *context, struct inode *inode, int error);
  */
 void guard_check(struct context *context, struct handle *handle);
 
+/*
+ * Whether the locks on a description are there still, as far as the store tells: 0, also where it
+ * refuses the description's user; -EIO or -EBADF: they are lost; or another negative errno.
+ */
+int guard_probe(int fd);
+
+/* Locks could not be taken anew: the inode is fenced soon, by a thread of the guard's own. */
+void guard_lost(struct context *context, struct inode *inode);
+
 /* The inode was acquired: a fence that was latched has ended. */
 void guard_acquired(struct context *context, struct inode *inode);
 

@@ -143,6 +143,20 @@ static void unlink_from_inode(struct handle *handle)
     pthread_mutex_unlock(&inode->mutex);
 }
 
+/* What cannot be told counts as another one's: then the first refusal has the file looked at. */
+static void note_opened(struct handle *handle)
+{
+    struct stat attributes = {.st_uid = (uid_t)-1};
+
+    if (handle->is_protected)
+        (void)fstat(handle->fd, &attributes);
+    handle->opened = (struct opened_as){.uid = handle->uid,
+                                        .gid = handle->gid,
+                                        .file_uid = attributes.st_uid,
+                                        .file_gid = attributes.st_gid,
+                                        .file_mode = attributes.st_mode};
+}
+
 struct handle *handle_open(struct context *context, struct inode *inode, int fd, int flags,
                            bool is_delayed, const struct fuse_ctx *caller)
 {
@@ -157,6 +171,9 @@ struct handle *handle_open(struct context *context, struct inode *inode, int fd,
     handle->uid = caller->uid;
     handle->gid = caller->gid;
     handle->process = caller_process(caller->pid);
+    handle->is_protected = context->options.protect && context->options.coherence &&
+                           !context->passthrough && S_ISREG(inode->type);
+    note_opened(handle);
     pthread_mutex_init(&handle->open_mutex, NULL);
     pthread_mutex_init(&handle->directory_mutex, NULL);
     if (table_add(context->handles, handle) != 0) {
@@ -201,15 +218,19 @@ struct handle *handle_reader(const struct inode *inode)
 
 void handle_close(struct context *context, struct handle *handle)
 {
+    struct inode *inode = handle->inode;
+
     table_remove(context->handles, handle);
+    pthread_mutex_lock(&inode->description_mutex);
     if (handle->directory)
         closedir(handle->directory);
     else
         close(handle->fd); /* what close can report was reported by FLUSH */
     if (handle->keeps_pin)
-        inode_unpin(context->inodes, handle->inode);
+        inode_unpin(context->inodes, inode);
     unlink_from_inode(handle); /* only now: nothing of it is open below any more (close_await) */
-    inode_unref(context->inodes, handle->inode);
+    pthread_mutex_unlock(&inode->description_mutex);
+    inode_unref(context->inodes, inode);
     pthread_mutex_destroy(&handle->open_mutex);
     pthread_mutex_destroy(&handle->directory_mutex);
     free(handle);

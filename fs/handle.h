@@ -11,14 +11,24 @@
 #include <dirent.h>
 #include <stdatomic.h>
 
+/* Whose credentials a description below is open by, and what they were judged by (protect.h). */
+struct opened_as {
+    uid_t uid;
+    gid_t gid;
+    uid_t file_uid;
+    gid_t file_gid;
+    mode_t file_mode;
+};
+
 struct handle {
     /* Fixed from creation. */
     uint64_t number; /* what the kernel calls fh */
     struct inode *inode;
     int fd;           /* the description below; a directory's is directory's to close */
     atomic_int flags; /* of open(2), as asked; O_APPEND and O_DIRECT as F_SETFL set them since */
-    uid_t uid;        /* who opened it: further descriptions are opened as them */
+    uid_t uid;        /* who opened it */
     gid_t gid;
+    bool is_protected;        /* the store's later refusals are not the opener's to meet */
     pid_t process;            /* that opened it; 0: in a pid namespace that cannot be seen */
     uint64_t open_generation; /* of the file, as its record said then */
     atomic_bool is_delayed;   /* `fd` is O_PATH still: backing.h opens it when it is needed */
@@ -33,6 +43,9 @@ struct handle {
 
     /* Set by FLUSH, cleared by any other use: its RELEASE may be on its way. */
     atomic_bool may_be_closing;
+
+    /* Written under the inode's description_mutex and mutex, read under either. */
+    struct opened_as opened;
 
     /* inode.mutex */
     struct handle *next, *previous;

@@ -78,6 +78,11 @@ bool identity_is_nfs(int fd)
     return filesystem_is(fd, NFS_SUPER_MAGIC);
 }
 
+bool identity_is_judged_anew(int fd)
+{
+    return identity_is_nfs(fd) || filesystem_is(fd, FUSE_SUPER_MAGIC);
+}
+
 int identity_open_mount(int path_fd)
 {
     struct inode_identity identity = {0};

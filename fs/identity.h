@@ -32,6 +32,9 @@ void identity_take_handle(struct inode_identity *identity, int fd, const char *n
 /* Whether an NFS client gives the file. */
 bool identity_is_nfs(int fd);
 
+/* Whether what is open may be refused later: by NFS, and who knows what a FUSE store does. */
+bool identity_is_judged_anew(int fd);
+
 /*
  * open_by_handle_at(2) wants a descriptor on the filesystem that is not O_PATH; a directory serves,
  * and tells by its own handle whether handles open there at all. It, or -1: they do not.

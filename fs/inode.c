@@ -289,6 +289,7 @@ static void inode_free(struct inode *inode)
     range_table_deinit(&inode->ranges);
     range_table_deinit(&inode->flocks);
     pthread_cond_destroy(&inode->drained);
+    pthread_mutex_destroy(&inode->description_mutex);
     pthread_mutex_destroy(&inode->mutex);
     free(inode);
 }
@@ -328,6 +329,7 @@ static struct inode *inode_new(const struct inode_identity *identity, mode_t typ
     inode->direct_fd = -1;
     inode->guard_fd = -1;
     pthread_mutex_init(&inode->mutex, NULL); /* cannot fail with default attributes */
+    pthread_mutex_init(&inode->description_mutex, NULL);
 
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
@@ -489,6 +491,13 @@ static void note_setid(struct inode *inode, mode_t mode)
     pthread_mutex_unlock(&inode->mutex);
 }
 
+/* The name by which a removed file is kept is nobody's. */
+static void hide_kept_name(struct inode *inode, struct stat *attributes)
+{
+    if (atomic_load(&inode->removal) == REMOVAL_KEPT && attributes->st_nlink > 0)
+        attributes->st_nlink--;
+}
+
 /*
  * A directory that something is mounted on when it is walked into: an export below an export, an
  * automounter's. O_PATH alone stays in front of it.
@@ -537,6 +546,7 @@ int inode_lookup(struct inode_table *table, int parent_fd, const char *name, boo
         return -ENOMEM;
     attributes_from(&seen, attributes);
     make_ino_unique(table, attributes);
+    hide_kept_name(found, attributes);
     note_setid(found, attributes->st_mode);
     *inode = found;
     return 0;
@@ -613,7 +623,17 @@ int inode_stat(struct inode_table *table, struct inode *inode, int fd, bool forc
         return error;
     attributes_from(&seen, attributes);
     make_ino_unique(table, attributes);
+    hide_kept_name(inode, attributes);
     note_setid(inode, attributes->st_mode);
+    return 0;
+}
+
+int inode_stat_open(struct inode_table *table, struct inode *inode, int fd, struct stat *attributes)
+{
+    if (fstat(fd, attributes) != 0)
+        return -errno;
+    make_ino_unique(table, attributes);
+    hide_kept_name(inode, attributes);
     return 0;
 }
 

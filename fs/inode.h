@@ -39,6 +39,20 @@ struct handoff_report {
     unsigned verified; /* enum verify_verdict */
 };
 
+/* Whether the store still takes what it is open by (protect.h). */
+enum inode_access {
+    ACCESS_AS_OPENED, /* as far as is known */
+    ACCESS_AS_OWNER,  /* it was opened anew, as the owner that the file has now */
+    ACCESS_REFUSED,   /* no credential passes */
+};
+
+/* What became of its last name (removed.h). */
+enum removal {
+    REMOVAL_NONE,
+    REMOVAL_KEPT, /* it is gone, and a name in the record directory keeps the file */
+    REMOVAL_GONE, /* removed around migfs */
+};
+
 struct inode {
     /* Fixed from creation. */
     uint64_t node_id;
@@ -46,6 +60,14 @@ struct inode {
     mode_t type; /* S_IFMT bits */
 
     atomic_bool is_stale; /* so the store said: a name that leads here is not to be believed */
+    atomic_int removal;   /* enum removal */
+
+    /*
+     * What its handles and descriptions are open by below, and the locks on them: whoever locks,
+     * closes or opens one of them anew. Held across these calls; taken before all other locks.
+     */
+    pthread_mutex_t description_mutex;
+    atomic_uint lock_waits; /* that go on: the descriptions must stay what they are */
 
     /* inode_table.lock */
     uint64_t lookups;    /* what the kernel holds, ended by forget */
@@ -72,6 +94,8 @@ struct inode {
     int guard_fd;              /* guard.h: by which others than holders of locks write, or -1 */
     bool guard_is_direct;
     bool guard_check_is_due;
+    bool guard_is_lost; /* so it showed when locks were taken anew */
+    enum inode_access access;
     uint64_t opens_at_fence;  /* of `opens`: later ones may read */
     bool is_kept_fenced;      /* a reference of its own keeps it: the fence outlives the kernel's */
     unsigned write_phase;     /* of the writes that begin now */
@@ -162,6 +186,13 @@ void inode_unpin(struct inode_table *table, struct inode *inode);
 /* Attributes by an O_PATH or any other descriptor; `forced`: from the server, past its caches. */
 int inode_stat(struct inode_table *table, struct inode *inode, int fd, bool forced,
                struct stat *attributes);
+
+/*
+ * By an open descriptor, as fstat(2) has them: of a file without a name an NFS client gives none to
+ * statx(2), which takes even an empty name for one (linux/fs/nfs/dir.c, nfs_weak_revalidate).
+ */
+int inode_stat_open(struct inode_table *table, struct inode *inode, int fd,
+                    struct stat *attributes);
 
 /*
  * Of the filesystem of SOURCE: whether its file handles last, and whether one leads to a file. 0,

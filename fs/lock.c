@@ -3,6 +3,7 @@
 
 #include "description.h"
 #include "guard.h"
+#include "protect.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -40,6 +41,7 @@ void lock_last_close(struct context *context, struct inode *inode)
     struct description *descriptions;
 
     guard_last_close(context, inode);
+    pthread_mutex_lock(&inode->description_mutex);
     pthread_mutex_lock(&context->locks->mutex);
     descriptions = inode->descriptions;
     inode->descriptions = NULL;
@@ -50,6 +52,8 @@ void lock_last_close(struct context *context, struct inode *inode)
         next = descriptions->next;
         description_close(descriptions);
     }
+    pthread_mutex_unlock(&inode->description_mutex);
+    protect_last_close(inode);
 }
 
 /* ---- claims ---- */
@@ -176,13 +180,25 @@ static int take_flock(struct context *context, struct inode *inode, struct lock_
     return -EAGAIN;
 }
 
+/* Another host may have given the file away since the description was opened. */
+static int set_range(struct context *context, struct inode *inode,
+                     const struct description *description, const struct range *range)
+{
+    const short type = description_type(range);
+    const int error = description_set(description->fd, range, type);
+
+    if (error != -EACCES || !protect_mends_held(context, inode, error))
+        return error;
+    return description_set(description->fd, range, type);
+}
+
 static int take_range(struct context *context, struct inode *inode, struct lock_change *change)
 {
     struct description *description;
     int error = description_of(context, inode, change, &description);
 
     if (error == 0)
-        error = description_set(description->fd, &change->range, description_type(&change->range));
+        error = set_range(context, inode, description, &change->range);
     if (error == 0)
         error = enter_taken(context, inode, change);
     if (error != 0)
@@ -253,7 +269,7 @@ static bool any_lost(struct inode *inode, const struct lock_change *change)
     return change->is_flock && change->handle->was_lost; /* it has no other description */
 }
 
-int lock_take(struct context *context, struct inode *inode, struct lock_change *change)
+static int take(struct context *context, struct inode *inode, struct lock_change *change)
 {
     int error;
 
@@ -266,6 +282,14 @@ int lock_take(struct context *context, struct inode *inode, struct lock_change *
         return error;
     return change->is_flock ? take_flock(context, inode, change)
                             : take_range(context, inode, change);
+}
+
+int lock_take(struct context *context, struct inode *inode, struct lock_change *change)
+{
+    pthread_mutex_lock(&inode->description_mutex);
+    const int error = take(context, inode, change);
+    pthread_mutex_unlock(&inode->description_mutex);
+    return error;
 }
 
 static int give_range(struct context *context, struct inode *inode, const struct range *range)
@@ -330,7 +354,7 @@ static int give_handle(struct context *context, struct inode *inode,
     return error;
 }
 
-int lock_give(struct context *context, struct inode *inode, struct lock_change *change)
+static int give(struct context *context, struct inode *inode, struct lock_change *change)
 {
     const struct range all_of_owner = {.end = RANGE_MAX, .owner = change->range.owner};
 
@@ -349,6 +373,14 @@ int lock_give(struct context *context, struct inode *inode, struct lock_change *
         break;
     }
     return -EINVAL;
+}
+
+int lock_give(struct context *context, struct inode *inode, struct lock_change *change)
+{
+    pthread_mutex_lock(&inode->description_mutex);
+    const int error = give(context, inode, change);
+    pthread_mutex_unlock(&inode->description_mutex);
+    return error;
 }
 
 /* The owner's pieces of `undo_ranges` inside the range, or the gap before the next one. */
@@ -401,7 +433,7 @@ int lock_give_back(struct context *context, struct inode *inode, struct lock_cha
     return lock_undo(context, inode, change);
 }
 
-int lock_undo(struct context *context, struct inode *inode, struct lock_change *change)
+static int undo(struct context *context, struct inode *inode, struct lock_change *change)
 {
     int error = 0;
 
@@ -412,6 +444,21 @@ int lock_undo(struct context *context, struct inode *inode, struct lock_change *
     for (uint64_t position = change->range.start; position <= change->range.end && error == 0;)
         error = undo_piece(context, inode, change, &position);
     return error;
+}
+
+int lock_undo(struct context *context, struct inode *inode, struct lock_change *change)
+{
+    pthread_mutex_lock(&inode->description_mutex);
+    const int error = undo(context, inode, change);
+    pthread_mutex_unlock(&inode->description_mutex);
+    return error;
+}
+
+void lock_drop_unused(struct context *context, struct inode *inode, uint64_t owner)
+{
+    pthread_mutex_lock(&inode->description_mutex);
+    description_drop(context, inode, owner);
+    pthread_mutex_unlock(&inode->description_mutex);
 }
 
 /* ---- the test ---- */
@@ -462,7 +509,7 @@ static int set_others(struct inode *inode, const struct description *kept, uint6
     return first;
 }
 
-int lock_test(struct inode *inode, uint64_t byte, bool *held_elsewhere)
+static int test(struct inode *inode, uint64_t byte, bool *held_elsewhere)
 {
     const struct description *kept = inode->descriptions;
     int error, again;
@@ -482,6 +529,14 @@ int lock_test(struct inode *inode, uint64_t byte, bool *held_elsewhere)
         error = ask_byte(kept->fd, byte, held_elsewhere);
     again = set_others(inode, kept, byte, F_RDLCK);
     return error != 0 ? error : again;
+}
+
+int lock_test(struct inode *inode, uint64_t byte, bool *held_elsewhere)
+{
+    pthread_mutex_lock(&inode->description_mutex);
+    const int error = test(inode, byte, held_elsewhere);
+    pthread_mutex_unlock(&inode->description_mutex);
+    return error;
 }
 
 /* ---- questions ---- */

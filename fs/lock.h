@@ -87,6 +87,9 @@ int lock_give_back(struct context *context, struct inode *inode, struct lock_cha
  */
 int lock_test(struct inode *inode, uint64_t byte, bool *held_elsewhere);
 
+/* An owner's description that was opened to wait by is closed if it holds nothing. */
+void lock_drop_unused(struct context *context, struct inode *inode, uint64_t owner);
+
 /* Whether a handle that may be about to close stands in the way, so that waiting a little helps. */
 bool lock_holder_is_closing(struct context *context, struct inode *inode,
                             const struct lock_change *change);

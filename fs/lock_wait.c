@@ -226,9 +226,12 @@ static struct waiter *waiter_new(struct context *context, struct transition *tra
     waiter->wait.wanted = transition->change.range;
     waiter->wait.table = transition->change.is_flock ? &transition->job.inode->flocks
                                                      : &transition->job.inode->ranges;
-    if (!transition->change.is_flock)
+    if (!transition->change.is_flock) {
+        pthread_mutex_lock(&transition->job.inode->description_mutex);
         *error = description_of(context, transition->job.inode, &transition->change,
                                 &waiter->description);
+        pthread_mutex_unlock(&transition->job.inode->description_mutex);
+    }
     return waiter;
 }
 
@@ -273,8 +276,11 @@ static int start(struct lock_table *table, struct waiter *waiter)
 void lock_wait_begin(struct context *context, struct transition *transition)
 {
     int error;
-    struct waiter *waiter = waiter_new(context, transition, &error);
+    struct waiter *waiter;
 
+    atomic_fetch_add(&transition->job.inode->lock_waits, 1);
+    transition->counts_as_wait = true;
+    waiter = waiter_new(context, transition, &error);
     pool_set_deadline(context->pool, &transition->job, 0); /* what it waits for has none */
     if (error == 0 && pool_expired(context->pool, &transition->job))
         error = -ETIMEDOUT;

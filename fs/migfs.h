@@ -156,6 +156,13 @@ struct migfs_lock {
 #define MIGFS_FILE_LOCKS_CUT 0x2u   /* it has more locks than fit in one answer: the first ones */
 #define MIGFS_FILE_PATH_CUT 0x4u    /* its path is longer than 4,095 bytes: the end of it */
 #define MIGFS_FILE_UNLINKED 0x8u    /* it has no name any more; the path is its last one */
+#define MIGFS_FILE_KEPT                                                                            \
+    0x10u /* it was removed, and is kept reachable for its guest; the path                         \
+             is its last one, or that by which it is kept */
+#define MIGFS_FILE_REOPENED                                                                        \
+    0x20u                        /* its owner or mode were changed while it was open, and it was   \
+                                    opened again as its owner */
+#define MIGFS_FILE_REFUSED 0x40u /* the same, but nobody whom migfs can act as may open it */
 
 /*
  * One file: `size` bytes, a multiple of 8. `lock_count` locks follow the fixed part, the path

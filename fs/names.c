@@ -4,6 +4,7 @@
 #include "acting.h"
 #include "attributes.h"
 #include "close.h"
+#include "removed.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -217,6 +218,8 @@ static int create(fuse_req_t req, fuse_ino_t parent, const char *name,
     if (acting.fd < 0)
         return acting.fd;
     const int error = make(context, acting.fd, name, creation);
+    if (error == 0 && creation->existing) /* it has a name again */
+        atomic_store(&creation->existing->removal, REMOVAL_NONE);
     if (error == -EEXIST && names_hidden_there(context, acting.fd, name))
         return -EPERM;
     return error != 0 ? error : names_look_up(context, acting.fd, name, true, inode, attributes);
@@ -269,12 +272,9 @@ static void let_name_go(struct context *context, int parent_fd, const char *name
     inode_unref(context->inodes, inode);
 }
 
-static int removal(fuse_req_t req, fuse_ino_t parent, const char *name, int flags)
+static int remove_name(fuse_req_t req, fuse_ino_t parent, const char *name, int flags)
 {
     struct context *context = context_of(req);
-
-    if (names_hidden(context, parent, name))
-        return -ENOENT;
 
     _cleanup_acting_ struct acting acting = acting_begin(req, inode_find(context->inodes, parent));
     if (acting.fd < 0)
@@ -283,14 +283,34 @@ static int removal(fuse_req_t req, fuse_ino_t parent, const char *name, int flag
     return unlinkat(acting.fd, name, flags) == 0 ? 0 : -errno;
 }
 
+/* What a guest holds goes on, without a name of its own. */
+static int unlink_file(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    struct inode *directory = inode_find(context_of(req)->inodes, parent);
+    struct removed removed = removed_begin(req, directory, name);
+    int error = 0;
+
+    if (!removed.inode || !removed_move(req, directory, name, &removed)) {
+        if (removed.inode)
+            removed_link(&removed);
+        error = remove_name(req, parent, name, 0);
+    }
+    removed_end(&removed, error);
+    return error;
+}
+
 void names_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-    fuse_reply_err(req, -removal(req, parent, name, 0));
+    const bool hidden = names_hidden(context_of(req), parent, name);
+
+    fuse_reply_err(req, hidden ? ENOENT : -unlink_file(req, parent, name));
 }
 
 void names_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-    fuse_reply_err(req, -removal(req, parent, name, AT_REMOVEDIR));
+    const bool hidden = names_hidden(context_of(req), parent, name);
+
+    fuse_reply_err(req, hidden ? ENOENT : -remove_name(req, parent, name, AT_REMOVEDIR));
 }
 
 static int move(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
@@ -317,10 +337,29 @@ static int move(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t 
     return renameat2(from.fd, name, to_pin.fd, new_name, flags) == 0 ? 0 : -errno;
 }
 
+/* The name that is replaced always stands for a file: what it stood for gets its other one first.
+ */
+static int replace(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
+                   const char *new_name)
+{
+    struct inode *directory = inode_find(context_of(req)->inodes, new_parent);
+    struct removed removed = removed_begin(req, directory, new_name);
+    int error;
+
+    if (removed.inode)
+        removed_link(&removed);
+    error = move(req, parent, name, new_parent, new_name, 0);
+    removed_end(&removed, error);
+    return error;
+}
+
 void names_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
                   const char *new_name, unsigned flags)
 {
-    fuse_reply_err(req, -move(req, parent, name, new_parent, new_name, flags));
+    const int error = flags == 0 ? replace(req, parent, name, new_parent, new_name)
+                                 : move(req, parent, name, new_parent, new_name, flags);
+
+    fuse_reply_err(req, -error);
 }
 
 static int read_link(fuse_req_t req, fuse_ino_t ino, char *target, size_t size)

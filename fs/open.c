@@ -8,6 +8,7 @@
 #include "guard.h"
 #include "names.h"
 #include "passthrough.h"
+#include "protect.h"
 #include "record_file.h"
 
 #include <errno.h>
@@ -102,6 +103,18 @@ static int open_below(fuse_req_t req, struct inode *inode, int flags)
     return fd >= 0 ? fd : -errno;
 }
 
+static int empty(int fd)
+{
+    return ftruncate(fd, 0) == 0 ? 0 : -errno;
+}
+
+static int empty_by_guard(struct context *context, struct inode *inode, int fd)
+{
+    const int error = empty(fd);
+
+    return protect_mends(context, inode, error) ? empty(fd) : error;
+}
+
 /* O_TRUNC changes the file, and passes the gate like a write. */
 static int open_gated(fuse_req_t req, struct inode *inode, int flags)
 {
@@ -114,11 +127,13 @@ static int open_gated(fuse_req_t req, struct inode *inode, int flags)
     if (result != 0)
         return result;
     result = open_below(req, inode, pass.by_guard ? flags & ~O_TRUNC : flags);
-    if (result >= 0 && pass.by_guard && ftruncate(pass.fd, 0) != 0) {
-        const int error = -errno;
+    if (result >= 0 && pass.by_guard) {
+        const int error = empty_by_guard(context_of(req), inode, pass.fd);
 
-        close(result);
-        result = guard_failed(context_of(req), inode, error);
+        if (error != 0) {
+            close(result);
+            result = guard_failed(context_of(req), inode, error);
+        }
     }
     gate_leave(&pass, &(struct gate_outcome){.effect = result >= 0 ? TRACE_CUTS : TRACE_UNSURE});
     return result;

@@ -101,6 +101,18 @@ static int apply_record(struct options *options, const char *word, const char *v
     return 0;
 }
 
+static int apply_protect(struct options *options, const char *word, const char *value)
+{
+    static const char *const names[] = {"off", "on", NULL};
+    int index = name_parse(names, value);
+
+    (void)word;
+    if (index < 0)
+        return index;
+    options->protect = index == 1;
+    return 0;
+}
+
 static int apply_coherence(struct options *options, const char *word, const char *value)
 {
     static const char *const names[] = {"off", "on", NULL};
@@ -157,6 +169,7 @@ static const struct rule rules[] = {
     {"fence=", apply_fence, "release, strict or off", "which writes are refused"},
     {"standby=", apply_standby, "direct, delay or cached", "reads while another host is owner"},
     {"record=", apply_record, "on, require or off", "the hand-over record in SOURCE/.migfs"},
+    {"protect=", apply_protect, "on or off", "open images outlive chown, chmod and unlink"},
     {"deadline=", apply_deadline, "3000, or another number of milliseconds from 100 to 600000",
      "for one hand-over"},
     {"coherence=", apply_coherence, "on or off", "off: an ordinary passthrough layer"},
@@ -410,6 +423,7 @@ int options_parse(int argc, char **argv, struct options *options)
         .fence = FENCE_RELEASE,
         .standby = STANDBY_DIRECT,
         .record = RECORD_ON,
+        .protect = true,
         .deadline_ms = 3000,
         .workers = 32,
         .coherence = true,

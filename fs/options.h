@@ -43,6 +43,7 @@ struct options {
     enum fence fence;
     enum standby_mode standby;
     enum record_mode record;
+    bool protect;         /* a guest keeps its disk when others change owner, mode or name */
     unsigned deadline_ms; /* 100 … 600000 */
     unsigned workers;     /* threads that serve requests, 2 … 256 */
     bool coherence;

@@ -4,6 +4,7 @@
 #include "log.h"
 #include "pool.h"
 #include "record_file.h"
+#include "removed.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -92,15 +93,20 @@ static void look_at(struct context *context, ino_t ino)
         log_info("the record %jx is removed: its file is gone", (uintmax_t)ino);
 }
 
-/* Goes on where the last look ended; behind the last record it begins anew. */
+/*
+ * Goes on where the last look ended; behind the last record it begins anew. Without handles that
+ * last nobody can tell that a file is gone.
+ */
 static void run(struct context *context, struct job *job)
 {
     struct record_directory *directory = context->records;
+    const int most = inode_handles_last(context->inodes) ? LOOK_MOST : 0;
     ino_t ino;
 
     (void)record_directory_look(directory);
-    for (int i = 0; i < LOOK_MOST && record_directory_next(directory, &ino); i++)
+    for (int i = 0; i < most && record_directory_next(directory, &ino); i++)
         look_at(context, ino);
+    removed_collect(context);
     pool_finish(context->pool, job);
 }
 
@@ -113,8 +119,7 @@ void record_collect(struct context *context)
 {
     struct job *job;
 
-    if (!context->records || !inode_handles_last(context->inodes) ||
-        !record_directory_is_due(context->records, LOOK_AGAIN_NS))
+    if (!context->records || !record_directory_is_due(context->records, LOOK_AGAIN_NS))
         return;
     job = calloc(1, sizeof(*job));
     if (!job)

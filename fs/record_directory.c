@@ -23,6 +23,7 @@
 
 #define HISTORY_DIRECTORY "history"
 #define BEACON_DIRECTORY "hosts"
+#define REMOVED_DIRECTORY "removed"
 
 struct record_directory {
     int path_fd; /* O_PATH */
@@ -151,17 +152,24 @@ static bool same_time(const struct statx_timestamp *a, const struct statx_timest
     return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
 }
 
-/* A record's name is the inode number in lower-case hex; anything else is not ours. */
-static bool parse_name(const char *name, ino_t *ino)
+/* In lower-case hex, and no other way; anything else is not ours. */
+bool record_directory_parse(const char *name, ino_t *ino)
 {
-    char *end, canonical[20];
+    char *end;
 
     errno = 0;
     *ino = strtoull(name, &end, 16);
     if (errno != 0 || *end != '\0')
         return false;
-    snprintf(canonical, sizeof(canonical), "%jx", (uintmax_t)*ino);
-    return strcmp(canonical, name) == 0;
+    return strcmp(record_directory_name(*ino).text, name) == 0;
+}
+
+struct record_name record_directory_name(ino_t ino)
+{
+    struct record_name name;
+
+    snprintf(name.text, sizeof(name.text), "%jx", (uintmax_t)ino);
+    return name;
 }
 
 static int add_ino(ino_t **inos, size_t *count, size_t *room, ino_t ino)
@@ -209,7 +217,7 @@ static int list(struct record_directory *directory, bool *differs)
             error = -errno;
             break;
         }
-        if (parse_name(entry->d_name, &ino))
+        if (record_directory_parse(entry->d_name, &ino))
             error = add_ino(&inos, &count, &room, ino);
     }
     if (listing)
@@ -263,10 +271,11 @@ bool record_directory_lists(struct record_directory *directory, ino_t ino)
     return found;
 }
 
-/* One of its subdirectories, O_PATH; or a negative errno. As the owner. */
-static int open_subdirectory(const struct record_directory *directory, const char *name, bool makes)
+/* One of its subdirectories, opened with `access` of open(2); or a negative errno. As the owner. */
+static int open_subdirectory(const struct record_directory *directory, const char *name, int access,
+                             bool makes)
 {
-    const int flags = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+    const int flags = access | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
     int fd = openat(directory->path_fd, name, flags);
 
     if (fd < 0 && errno == ENOENT && makes) {
@@ -283,7 +292,8 @@ static int open_in_subdirectory(const struct record_directory *directory, const 
     _cleanup_caller_ struct caller caller = caller_begin_as(directory->uid, directory->gid);
     if (caller.error != 0)
         return caller.error;
-    const int parent = open_subdirectory(directory, subdirectory, (flags & O_CREAT) != 0);
+    const int parent = open_subdirectory(directory, subdirectory, O_PATH,
+                                         (flags & O_CREAT) != 0);
     if (parent < 0)
         return parent;
     int fd = openat(parent, name, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
@@ -292,12 +302,24 @@ static int open_in_subdirectory(const struct record_directory *directory, const 
     return fd;
 }
 
+int record_directory_open_removed(const struct record_directory *directory, bool makes)
+{
+    _cleanup_caller_ struct caller caller = record_directory_caller(directory);
+
+    return caller.error != 0 ? caller.error
+                             : open_subdirectory(directory, REMOVED_DIRECTORY, O_RDONLY, makes);
+}
+
+struct caller record_directory_caller(const struct record_directory *directory)
+{
+    return caller_begin_as(directory->uid, directory->gid);
+}
+
 int record_directory_open_history(const struct record_directory *directory, ino_t ino, int flags)
 {
-    char name[20];
+    const struct record_name name = record_directory_name(ino);
 
-    snprintf(name, sizeof(name), "%jx", (uintmax_t)ino);
-    return open_in_subdirectory(directory, HISTORY_DIRECTORY, name, flags | O_RDWR);
+    return open_in_subdirectory(directory, HISTORY_DIRECTORY, name.text, flags | O_RDWR);
 }
 
 int record_directory_open_beacon(const struct record_directory *directory, const char *name,
@@ -321,7 +343,7 @@ int record_directory_remove_beacon(const struct record_directory *directory, con
     _cleanup_caller_ struct caller caller = caller_begin_as(directory->uid, directory->gid);
     if (caller.error != 0)
         return caller.error;
-    const int parent = open_subdirectory(directory, BEACON_DIRECTORY, false);
+    const int parent = open_subdirectory(directory, BEACON_DIRECTORY, O_PATH, false);
     if (parent < 0)
         return parent;
     const int error = unlinkat(parent, name, 0) == 0 ? 0 : -errno;
@@ -331,14 +353,12 @@ int record_directory_remove_beacon(const struct record_directory *directory, con
 
 int record_directory_open_file(const struct record_directory *directory, ino_t ino, int flags)
 {
-    char name[20];
-
-    snprintf(name, sizeof(name), "%jx", (uintmax_t)ino);
+    const struct record_name name = record_directory_name(ino);
     _cleanup_caller_ struct caller caller = caller_begin_as(directory->uid, directory->gid);
     if (caller.error != 0)
         return caller.error;
-    const int fd =
-        openat(directory->path_fd, name, flags | O_RDWR | O_DSYNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    const int fd = openat(directory->path_fd, name.text,
+                          flags | O_RDWR | O_DSYNC | O_NOFOLLOW | O_CLOEXEC, 0600);
     return fd >= 0 ? fd : -errno;
 }
 
@@ -356,16 +376,14 @@ int record_directory_sync(const struct record_directory *directory)
 
 int record_directory_remove(const struct record_directory *directory, ino_t ino)
 {
-    char name[20];
-
-    snprintf(name, sizeof(name), "%jx", (uintmax_t)ino);
+    const struct record_name name = record_directory_name(ino);
     _cleanup_caller_ struct caller caller = caller_begin_as(directory->uid, directory->gid);
     if (caller.error != 0)
         return caller.error;
-    if (unlinkat(directory->path_fd, name, 0) != 0)
+    if (unlinkat(directory->path_fd, name.text, 0) != 0)
         return -errno;
-    const int parent = open_subdirectory(directory, HISTORY_DIRECTORY, false);
-    const bool left = parent >= 0 && unlinkat(parent, name, 0) != 0 && errno != ENOENT;
+    const int parent = open_subdirectory(directory, HISTORY_DIRECTORY, O_PATH, false);
+    const bool left = parent >= 0 && unlinkat(parent, name.text, 0) != 0 && errno != ENOENT;
     const int error = left ? -errno : 0;
     if (parent >= 0)
         close(parent);

@@ -6,6 +6,7 @@
 #ifndef MIGFS_FS_RECORD_DIRECTORY_H
 #define MIGFS_FS_RECORD_DIRECTORY_H
 
+#include "caller.h"
 #include "context.h"
 
 #include <dirent.h>
@@ -51,6 +52,21 @@ int record_directory_open_beacon(const struct record_directory *directory, const
                                  int flags);
 DIR *record_directory_list_beacons(const struct record_directory *directory);
 int record_directory_remove_beacon(const struct record_directory *directory, const char *name);
+
+/*
+ * Its `removed/`, where the files are that lost their last name while a guest held them; `makes`:
+ * made where there is none. A descriptor of the directory, the caller's to close, or a negative
+ * errno. What is done in it is done as this caller.
+ */
+int record_directory_open_removed(const struct record_directory *directory, bool makes);
+struct caller record_directory_caller(const struct record_directory *directory);
+
+/* A record's name, and that of a removed file: the inode number. */
+struct record_name {
+    char text[20];
+};
+struct record_name record_directory_name(ino_t ino);
+bool record_directory_parse(const char *name, ino_t *ino);
 
 /* Removes the record of an inode number, and its history. 0 or a negative errno. */
 int record_directory_remove(const struct record_directory *directory, ino_t ino);

@@ -105,7 +105,9 @@ static int take_name(struct context *context, struct inode *inode, struct file_s
               &attributes) != 0)
         return 0;
     status->owner = attributes.stx_uid;
-    if (attributes.stx_nlink == 0) {
+    if (atomic_load(&inode->removal) == REMOVAL_KEPT)
+        status->file.flags |= MIGFS_FILE_KEPT;
+    if (attributes.stx_nlink == 0 || atomic_load(&inode->removal) == REMOVAL_GONE) {
         status->file.flags |= MIGFS_FILE_UNLINKED;
         strip_deleted(status->path);
     }
@@ -195,6 +197,9 @@ static int take_state(struct context *context, struct inode *inode, struct file_
     file->state = (uint32_t)owner_state(&inode->owner);
     file->transition = (uint32_t)inode->owner.transition;
     file->profile = shown_profile(context, inode);
+    file->flags |= inode->access == ACCESS_AS_OWNER  ? MIGFS_FILE_REOPENED
+                   : inode->access == ACCESS_REFUSED ? MIGFS_FILE_REFUSED
+                                                     : 0;
     take_handoff(&inode->last_handoff, file);
     error = take_locks(context, inode, status);
     pthread_mutex_unlock(&inode->mutex);

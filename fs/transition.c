@@ -325,6 +325,9 @@ static void go_on(struct context *context, struct transition *transition, enum h
 
 static void end_wait(struct context *context, struct transition *transition)
 {
+    if (transition->counts_as_wait)
+        atomic_fetch_sub(&transition->job.inode->lock_waits, 1);
+    transition->counts_as_wait = false;
     if (!transition->waited_on)
         return;
     pthread_mutex_lock(&context->locks->mutex);
@@ -359,7 +362,7 @@ static void run(struct context *context, struct job *job)
     if (error == 0 && !transition->lock_is_held && pool_expired(context->pool, job))
         error = -ETIMEDOUT; /* its caller knows, and may have closed the handle since */
     if (error != 0)
-        description_drop(context, job->inode, transition->change.range.owner);
+        lock_drop_unused(context, job->inode, transition->change.range.owner);
     else
         error = prepare(context, transition);
     if (error != 0 && transition->lock_is_held &&

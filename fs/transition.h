@@ -18,6 +18,7 @@ struct transition {
     bool waits;                    /* F_SETLKW */
     bool lock_is_held;             /* a waiter got it below; its job takes it again */
     int wait_error;                /* or ended without it */
+    bool counts_as_wait;           /* in the inode's lock_waits */
     struct description *waited_on; /* kept by the wait, until the job has seen its end */
     bool has_caller;               /* who is told, and may keep its lock when giving fails */
     bool conflict_is_error;

@@ -225,9 +225,11 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *wanted, int 
     if (!err) {
         pthread_mutex_lock(&inode->lock);
         writeback_flush(mount, inode);
-        if (fi && (to_set & FUSE_SET_ATTR_SIZE) && handle_of(fi)->lock_lost)
-            err = EIO;
-        else
+        if (fi && (to_set & FUSE_SET_ATTR_SIZE))
+            err = handle_of(fi)->lock_lost
+                      ? EIO
+                      : opener_judge(mount, inode, &handle_of(fi)->opener, W_OK);
+        if (!err)
             err = set_attributes(inode, wanted, to_set);
         if (!err && (to_set & FUSE_SET_ATTR_SIZE))
             attributes_drop_set_id(req, inode);

@@ -15,6 +15,10 @@
  * Locks       POSIX, OFD and flock lie at the store: they hold between mounts. F_GETLK tells a
  *             conflict on this mount first.
  *
+ * Rights      Each read, write, lock and truncation that reaches the store is judged by who opened
+ *             the file, anew where its owner or mode were changed since (EACCES); what was buffered
+ *             by then is lost when it is refused. The owner is refused nothing, nor is root.
+ *
  * Options, beside libfuse's: acreg=SECONDS (60), flush=SECONDS (5: how long a write may stay in the
  * buffer). Default: allow_other,default_permissions,suid,dev.
  *
@@ -29,6 +33,7 @@
  *                                  descriptor that held one reads of the store and writes get
  *                                  EIO from then on
  *   heal
+ *   forget-removed                 what has no name is gone, also where it is open (ESTALE)
  *   drop-caches                    as a lock does, on each open file
  *   stale                          reads of each open file give what the store has now, whatever is
  *                                  written, dropped or asked of the store; attributes do not

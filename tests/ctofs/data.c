@@ -44,17 +44,19 @@ static int open_truncate(fuse_req_t req, struct inode *inode)
 
 static int open_now(fuse_req_t req, struct inode *inode, struct fuse_file_info *fi)
 {
-    const int fd = open(inode_path(inode).text, handle_flags(fi->flags));
+    const struct opener anybody = {.uid = 0};
+    const int gone = opener_judge(mount_of(req), inode, &anybody, 0);
+    const int fd = gone ? -1 : open(inode_path(inode).text, handle_flags(fi->flags));
 
     if (fd < 0)
-        return errno;
+        return gone ? gone : errno;
     const int err = (fi->flags & O_TRUNC) ? open_truncate(req, inode) : 0;
 
     if (err) {
         close(fd);
         return err;
     }
-    return handle_open(mount_of(req), inode, fd, fi);
+    return handle_open(req, inode, fd, fi);
 }
 
 static void reply_open(fuse_req_t req, int err, struct fuse_file_info *fi)
@@ -223,6 +225,8 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
     if (!err)
         err = lost_error(inode_of(&mount->inodes, ino), handle_of(fi));
     if (!err)
+        err = opener_judge(mount, inode_of(&mount->inodes, ino), &handle_of(fi)->opener, R_OK);
+    if (!err)
         err = read_data(mount, handle_of(fi), reply, size, off, &got);
     if (err)
         fuse_reply_err(req, err);
@@ -233,8 +237,8 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 
 /* Write --------------------------------------------------------------------------------------- */
 
-static int write_through(struct mount *mount, struct inode *inode, const char *data, size_t size,
-                         off_t off, bool stable)
+static int write_through(struct mount *mount, struct inode *inode, const struct opener *opener,
+                         const char *data, size_t size, off_t off, bool stable)
 {
     writeback_flush(mount, inode);
     const int fd = writeback_descriptor(inode);
@@ -242,6 +246,9 @@ static int write_through(struct mount *mount, struct inode *inode, const char *d
     if (fd < 0)
         return errno;
     int err = fault_take(mount, OP_WRITE);
+
+    if (!err)
+        err = opener_judge(mount, inode, opener, W_OK);
 
     for (size_t done = 0; !err && done < size;) {
         const ssize_t n = pwrite(fd, data + done, size - done, off + (off_t)done);
@@ -261,13 +268,16 @@ static int write_through(struct mount *mount, struct inode *inode, const char *d
     return err;
 }
 
-static int write_buffered(struct mount *mount, struct inode *inode, const char *data, size_t size,
-                          off_t off)
+static int write_buffered(struct mount *mount, struct inode *inode, const struct opener *opener,
+                          const char *data, size_t size, off_t off)
 {
     if (inode->dirty.bytes + size > DIRTY_MAX_BYTES)
-        return write_through(mount, inode, data, size, off, false);
+        return write_through(mount, inode, opener, data, size, off, false);
+    if (memcmp(opener, &inode->dirty_opener, sizeof(*opener)) != 0)
+        writeback_flush(mount, inode);
     if (inode->dirty.count == 0)
         inode->dirty_since_ns = clock_ns();
+    inode->dirty_opener = *opener;
     const int err = extent_write(&inode->dirty, off, data, size);
 
     inode->attributes_until_ns = 0;
@@ -301,9 +311,10 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
     if (!err && handle->lock_lost)
         err = EIO;
     if (!err && direct)
-        err = write_through(mount, inode, buf, size, off, (fi->flags & (O_SYNC | O_DSYNC)) != 0);
+        err = write_through(mount, inode, &handle->opener, buf, size, off,
+                            (fi->flags & (O_SYNC | O_DSYNC)) != 0);
     else if (!err)
-        err = write_buffered(mount, inode, buf, size, off);
+        err = write_buffered(mount, inode, &handle->opener, buf, size, off);
     if (!err)
         attributes_drop_set_id(req, inode);
     pthread_mutex_unlock(&inode->lock);
@@ -380,11 +391,10 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,
         pthread_mutex_lock(&inode->lock);
         handle->closing = false;
         writeback_flush(mount, inode);
-        if (handle->lock_lost)
-            err = EIO;
-        else if (fallocate(handle->fd, mode, offset, length) < 0)
+        err = handle->lock_lost ? EIO : opener_judge(mount, inode, &handle->opener, W_OK);
+        if (!err && fallocate(handle->fd, mode, offset, length) < 0)
             err = errno;
-        else
+        if (!err)
             attributes_drop_set_id(req, inode);
         inode_changed_here(inode);
         pthread_mutex_unlock(&inode->lock);

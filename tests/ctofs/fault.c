@@ -246,6 +246,10 @@ int fault_command(struct mount *mount, char *line)
         return command_partition(mount, &rest);
     if (strcmp(command, "heal") == 0)
         return command_heal(&mount->faults);
+    if (strcmp(command, "forget-removed") == 0) {
+        mount->forgets_removed = true;
+        return 0;
+    }
     if (strcmp(command, "drop-caches") == 0) {
         inode_each_open(&mount->inodes, writeback_drop, mount);
         return 0;

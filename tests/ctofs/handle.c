@@ -38,8 +38,41 @@ static bool open_keeps_pages(struct mount *mount, struct inode *inode)
     return !changed;
 }
 
-int handle_open(struct mount *mount, struct inode *inode, int fd, struct fuse_file_info *fi)
+static struct opener opener_of(fuse_req_t req, int fd)
 {
+    const struct fuse_ctx *caller = fuse_req_ctx(req);
+    struct stat file = {.st_mode = 0};
+
+    (void)fstat(fd, &file); /* of an open file: cannot fail */
+    return (struct opener){.uid = caller->uid,
+                           .gid = caller->gid,
+                           .file_uid = file.st_uid,
+                           .file_gid = file.st_gid,
+                           .file_mode = file.st_mode};
+}
+
+int opener_judge(const struct mount *mount, const struct inode *inode, const struct opener *opener,
+                 int wanted)
+{
+    struct stat now;
+
+    if (fstatat(inode->path_fd, "", &now, AT_EMPTY_PATH) < 0)
+        return errno;
+    if (now.st_nlink == 0 && mount->forgets_removed)
+        return ESTALE;
+    const bool is_same = now.st_uid == opener->file_uid && now.st_gid == opener->file_gid &&
+                         now.st_mode == opener->file_mode;
+
+    if (is_same || opener->uid == 0 || opener->uid == now.st_uid)
+        return 0;
+    const mode_t bits = opener->gid == now.st_gid ? now.st_mode >> 3 : now.st_mode;
+
+    return (bits & (mode_t)wanted) == (mode_t)wanted ? 0 : EACCES;
+}
+
+int handle_open(fuse_req_t req, struct inode *inode, int fd, struct fuse_file_info *fi)
+{
+    struct mount *mount = mount_of(req);
     struct handle *handle = calloc(1, sizeof(*handle));
 
     if (!handle) {
@@ -49,6 +82,7 @@ int handle_open(struct mount *mount, struct inode *inode, int fd, struct fuse_fi
     handle->inode = inode;
     handle->fd = fd;
     handle->flags = fi->flags;
+    handle->opener = opener_of(req, fd);
     inode_get(inode);
 
     pthread_mutex_lock(&inode->lock);

@@ -12,7 +12,7 @@
 
 /* Takes `fd` over as a handle of `inode` and fills `fi`. Returns an errno, the descriptor closed.
  */
-int handle_open(struct mount *mount, struct inode *inode, int fd, struct fuse_file_info *fi);
+int handle_open(fuse_req_t req, struct inode *inode, int fd, struct fuse_file_info *fi);
 
 static inline struct handle *handle_of(const struct fuse_file_info *fi)
 {
@@ -31,6 +31,14 @@ void handle_none_closing(struct inode *inode);
 
 /* With the inode's lock held: would a first open now find the file changed? */
 bool handle_would_drop(const struct inode *inode);
+
+/*
+ * As an NFS server, which judges each call by who opened the file: 0, EACCES where its owner or
+ * mode were changed since so that this one may not (R_OK, W_OK), ESTALE where it is gone. The owner
+ * may.
+ */
+int opener_judge(const struct mount *mount, const struct inode *inode, const struct opener *opener,
+                 int wanted);
 
 void handle_release(struct mount *mount, struct handle *handle);
 

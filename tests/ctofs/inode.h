@@ -20,12 +20,22 @@
 struct lock_owner;
 struct mount;
 
-/* One open of the kernel's. All fields but `inode`, `fd` and `flags`: the inode's lock. */
+/* Who opened a file, and what its owner, group and mode were then. */
+struct opener {
+    uid_t uid;
+    gid_t gid;
+    uid_t file_uid;
+    gid_t file_gid;
+    mode_t file_mode;
+};
+
+/* One open of the kernel's. All fields but the first five: the inode's lock. */
 struct handle {
     struct handle *next;
     struct inode *inode;
     int fd;
     int flags;
+    struct opener opener;
     bool closing;         /* flushed, and not used since: its release may be on the way */
     bool lock_lost;       /* held a lock when the lease ended: gets EIO */
     bool relocked;        /* locked again after that, without an unlock: EIO for ever */
@@ -48,6 +58,7 @@ struct inode {
     unsigned open_count;
     int write_fd; /* -1, or what buffered writes go to the store by */
     struct extent_list dirty;
+    struct opener dirty_opener; /* by whose handle that was written */
     int64_t dirty_since_ns;
     int write_error; /* the last one, and how many there were */
     unsigned write_errors;

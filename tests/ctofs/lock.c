@@ -172,6 +172,8 @@ static int lock_serve(struct request *request)
     struct inode *inode = request->inode;
     int err = fault_enter(request->mount, request->req, OP_LOCK);
 
+    if (!err)
+        err = opener_judge(request->mount, inode, &request->handle->opener, R_OK);
     if (err)
         return err;
     pthread_mutex_lock(&inode->lock);

@@ -44,6 +44,7 @@ struct mount {
     struct inode_table inodes;
     struct faults faults;
     struct counters counters;
+    atomic_bool forgets_removed; /* the server was started anew: what has no name is gone */
 };
 
 static inline struct mount *mount_of(fuse_req_t req)

@@ -326,9 +326,10 @@ static void reply_create(fuse_req_t req, int err, const struct fuse_entry_param 
     }
 }
 
-static int create_handle(struct mount *mount, int fd, struct fuse_file_info *fi,
+static int create_handle(fuse_req_t req, int fd, struct fuse_file_info *fi,
                          struct fuse_entry_param *entry)
 {
+    struct mount *mount = mount_of(req);
     char path[32];
 
     snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
@@ -341,7 +342,7 @@ static int create_handle(struct mount *mount, int fd, struct fuse_file_info *fi,
     }
     struct inode *inode = inode_of(&mount->inodes, entry->ino);
 
-    err = handle_open(mount, inode, fd, fi);
+    err = handle_open(req, inode, fd, fi);
     if (err)
         inode_forget(&mount->inodes, inode, 1);
     return err;
@@ -361,7 +362,7 @@ static void op_create(fuse_req_t req, fuse_ino_t parent_ino, const char *name, m
         err = fd < 0 ? errno : 0;
     }
     if (!err)
-        err = create_handle(mount, fd, fi, &entry);
+        err = create_handle(req, fd, fi, &entry);
     reply_create(req, err, &entry, fi);
 }
 
@@ -385,7 +386,7 @@ static void op_tmpfile(fuse_req_t req, fuse_ino_t parent_ino, mode_t mode,
             close(fd);
     }
     if (!err)
-        err = create_handle(mount, fd, fi, &entry);
+        err = create_handle(req, fd, fi, &entry);
     reply_create(req, err, &entry, fi);
 }
 

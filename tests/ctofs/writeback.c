@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "writeback.h"
 
+#include "handle.h"
 #include "mount.h"
 #include "thread.h"
 
@@ -41,6 +42,8 @@ static int write_extent(struct mount *mount, struct inode *inode, const struct e
         return errno;
     int err = fault_take(mount, OP_WRITE);
 
+    if (!err)
+        err = opener_judge(mount, inode, &inode->dirty_opener, W_OK);
     if (!err)
         err = write_all(fd, extent);
     if (!err) {

@@ -45,9 +45,10 @@ class Stack:
 class Vmm:
     """One process on one host; slots are its descriptors."""
 
-    def __init__(self, host):
+    def __init__(self, host, as_user=False):
         self.host = host
-        self.process = host.bed.spawn([testbed.binary("vmm")], stdin=subprocess.PIPE,
+        program = host.bed.install("vmm") if as_user else testbed.binary("vmm")
+        self.process = host.bed.spawn([program], as_user=as_user, stdin=subprocess.PIPE,
                                       stdout=subprocess.PIPE, text=True)
         self.pending = []
 
@@ -160,9 +161,9 @@ class Host:
     def path(self, name):
         return os.path.join(self.above.path, name)
 
-    def vmm(self, name=None, flags="rw"):
-        """A new VMM, with the image open in slot 1."""
-        vmm = Vmm(self)
+    def vmm(self, name=None, flags="rw", as_user=False):
+        """A new VMM, with the image open in slot 1; `as_user`: of the unprivileged caller."""
+        vmm = Vmm(self, as_user)
         self.vmms.append(vmm)
         if name is not None:
             vmm.open(1, name, flags)

@@ -154,7 +154,8 @@ def status_has_the_schema(hosts):
     kinds = {"path": str, "ino": int, "state": str, "transition": str, "generation": int,
              "open_generation": int, "profile": str, "locks": list, "bytes_read": int,
              "bytes_written": int, "foreign_writes": int, "stale_acquires": int,
-             "prefetch_errors": int, "last_handoff": type(None)}
+             "prefetch_errors": int, "name": str, "access": str,
+             "last_handoff": type(None)}
     check({key: type(value) for key, value in file.items()} == kinds, f"another schema: {file}")
     check(list(file) == list(kinds), "another order")
     check(file["path"] == path and file["ino"] == os.stat(path).st_ino, f"another file: {file}")

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Guests of which only the system calls matter: processes of vmm.c on the hosts of a cell."""
-import functools
 import types
 
 import hosts
@@ -22,8 +21,7 @@ def image(site, name="image", byte="0"):
 
 def vmm(site, host, name=None, flags="rw", as_user=False):
     """A VMM on a host of the cell, with the image open in slot 1."""
-    bed = types.SimpleNamespace(spawn=functools.partial(site.bed.spawn, as_user=as_user))
-    machine = pair.Vmm(types.SimpleNamespace(bed=bed, path=host.path))
+    machine = pair.Vmm(types.SimpleNamespace(bed=site.bed, path=host.path), as_user)
     if name:
         machine.open(1, name, flags)
     return machine

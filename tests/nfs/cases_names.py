@@ -66,60 +66,116 @@ def names_leave_nothing(site, _image):
 
 # ---- what the other host does to the image ----
 
-def chown(path):
-    os.chown(path, testbed.USER_UID + 1, testbed.USER_GID)
+def nothing(_site, _host, _name):
+    """For comparison."""
 
 
-def chmod(path):
-    os.chmod(path, 0)
+def as_ever(site, *command):
+    """By the user whose directory it is where root is nobody."""
+    site.bed.run(command, as_user=site.variant.squash)
 
 
-def rename(path):
-    os.rename(path, path + ".moved")
+def chown(site, host, name):
+    """By an administrator, on the server where root is nobody elsewhere; others may only read."""
+    path = f"{site.store}/{name}" if site.variant.squash else host.path(name)
+    os.chown(path, testbed.USER_UID + 1, testbed.USER_GID + 3000)
 
 
-def unlink(path):
-    os.unlink(path)
+def chown_away(site, host, name):
+    """The same, and others may nothing."""
+    chown(site, host, name)
+    os.chmod(f"{site.store}/{name}", 0o600)
 
 
-def replace(path):
-    with open(path + ".new", "wb") as new:
+def chmod(site, host, name):
+    as_ever(site, "chmod", "0", host.path(name))
+
+
+def rename(site, host, name):
+    as_ever(site, "mv", host.path(name), host.path(name + ".moved"))
+
+
+def unlink(site, host, name):
+    as_ever(site, "rm", host.path(name))
+
+
+def replace(site, host, name):
+    with open(f"{site.store}/{name}.new", "wb") as new:
         new.write(b"n" * calls.IMAGE_BYTES)
-    os.rename(path + ".new", path)
+    os.chown(f"{site.store}/{name}.new", testbed.USER_UID, testbed.USER_GID)
+    as_ever(site, "mv", host.path(name + ".new"), host.path(name))
+
+
+GIVEN_AWAY = (chown, chown_away)
 
 
 def what_guest_meets(change, site, here, there, name):
     """A guest of the unprivileged user runs on `here`, and `there` the image is changed: what each
-    of the guest's calls gives."""
-    guest = calls.vmm(site, here, name, as_user=True)
+    of the guest's calls gives, and a new open."""
+    os.chown(f"{site.store}/{calls.image(site, name)}", testbed.USER_UID, testbed.USER_GID)
+    guest = calls.vmm(site, here, name, "rw+d", as_user=True)
     guest.lock(1)
     guest.write(1, 0, calls.HALF, "1")
     guest.ask("fsync 1")
-    os.stat(there.path(name))
-    change(there.path(name))
+    answer(os.stat, there.path(name))
+    change(site, there, name)
     met = [f"write {guest.error(f'write 1 0 {calls.HALF} 2')}", f"fsync {guest.error('fsync 1')}",
            f"allocate {guest.error(f'allocate 1 0 {calls.HALF}')}",
-           f"read {guest.error(f'read 1 {calls.HALF} {calls.HALF}')}"]
+           f"read {guest.error(f'read 1 {calls.HALF} {calls.HALF}')}",
+           f"size {guest.error('size 1')}", f"end {guest.error('end 1')}"]
     if met[0] == "write 0" and met[1] == "fsync 0" and met[3] == "read 0":
         met.append(guest.read(1, 0, calls.IMAGE_BYTES))
-    if change in (chown, chmod):  # what a name means may be cached for a while
-        met.append(f"open {guest.error(f'open 2 rw {here.path(name)}')}")
     for byte in (calls.USES_WRITE, calls.UNSHARED_WRITE):
         met.append(f"unlock {guest.error(f'unlock 1 {byte} 1')}")
     met.append(f"close {guest.error('close 1')}")
+    opened = "untold"
+    if change in (*GIVEN_AWAY, chmod):  # what a name means may be cached for a while
+        opened = guest.error(f"open 2 rw {here.path(name)}")
     guest.close()
-    return met
+    return met, opened
 
 
 def changed_elsewhere(change, site, _image):
-    """By the other host's stack, and by its bare mount."""
+    """By the other host's stack, and by its bare mount: the guest meets nothing of it, and who opens
+    the image later what he meets on bare NFS."""
     bare_a, bare_b = calls.bare(site, site.a), calls.bare(site, site.b)
-    for name in ("reference", "image0", "image1"):
-        os.chown(f"{site.store}/{calls.image(site, name)}", testbed.USER_UID, testbed.USER_GID)
-    expected = what_guest_meets(change, site, bare_a, bare_b, "reference")
+    right, _ = what_guest_meets(nothing, site, bare_a, bare_b, "untouched")
+    bare, opened = what_guest_meets(change, site, bare_a, bare_b, "reference")
+    if change in GIVEN_AWAY:
+        testbed.check(bare != right, f"bare NFS is right, and the case proves nothing: {bare}")
     for number, there in enumerate((site.b, bare_b)):
-        met = what_guest_meets(change, site, site.a, there, f"image{number}")
-        expect(met == expected, f"met {met}, on bare NFS {expected}")
+        met, later = what_guest_meets(change, site, site.a, there, f"image{number}")
+        # A server that has it open, for a lock too, keeps what has no name until it is started anew.
+        way = "past migfs" if there is bare_b else "through migfs"
+        expect(met == right, f"changed {way}: met {met}, must be {right}")
+        expect(later == opened, f"a new open gives {later}, on bare NFS {opened}")
+
+
+def running_guest(site, host, name):
+    os.chown(f"{site.store}/{calls.image(site, name)}", testbed.USER_UID, testbed.USER_GID)
+    guest = calls.vmm(site, host, name, "rw+d", as_user=True)
+    guest.lock(1)
+    guest.write(1, 0, calls.HALF, "1")
+    guest.ask("fsync 1")
+    return guest
+
+
+def outlives_restart(take_name, site, _image):
+    """The image loses its name, then the server is started anew: on bare NFS the guest's disk is
+    gone with what the server had in memory."""
+    guests = {"bare": running_guest(site, calls.bare(site, site.a), "reference"),
+              site.stack: running_guest(site, site.a, "image")}
+    take_name(site, calls.bare(site, site.b), "reference")
+    take_name(site, site.b, "image")
+    site.lab.server.restart()
+    site.lab.server.wait_grace()
+    met = {stack: [guest.error(f"write 1 0 {calls.HALF} 2"), guest.error("fsync 1"),
+                   guest.error(f"read 1 {calls.HALF} {calls.HALF}")]
+           for stack, guest in guests.items()}
+    if site.stack != "bare":
+        testbed.check(any(met["bare"]), "bare NFS is right, and the case proves nothing")
+    expect(not any(met[site.stack]), f"met {met[site.stack]}, on bare NFS {met['bare']}")
+    calls.expect_byte(guests[site.stack], "2", 0, calls.HALF, "what was written after it")
 
 
 # ---- removed at the server ----
@@ -190,8 +246,16 @@ CASES = [
                variants=lambda variant: not variant.squash,
                stacks=("bare", "bindfs", "migfs", "migfs-passthrough")),
 ]
-for changing in (chown, chmod, rename, unlink, replace):
+for changing in (chown, chown_away, chmod, rename, unlink, replace):
     CASES.append(cells.Case(
-        f"{changing.__name__} elsewhere", functools.partial(changed_elsewhere, changing),
-        images=ONCE, variants=lambda variant: not variant.squash,
+        f"{changing.__name__.replace('_', ' ')} elsewhere",
+        functools.partial(changed_elsewhere, changing), images=ONCE,
+        variants=lambda variant: variant not in cells.LOCKS_STAY_HERE,
+        stacks=("bare", "bindfs", "migfs",
+                *(() if changing in GIVEN_AWAY else ("migfs-passthrough",)))))
+for changing in (unlink, replace):
+    CASES.append(cells.Case(
+        f"{changing.__name__} and restart", functools.partial(outlives_restart, changing),
+        images=ONCE, private=True, quick=False, deadline_s=150,
+        variants=lambda variant: variant not in cells.LOCKS_STAY_HERE,
         stacks=("bare", "bindfs", "migfs", "migfs-passthrough")))
