@@ -134,6 +134,8 @@ void guard_choose(struct context *context, struct inode *inode, const struct loc
     if (put(inode, &choice))
         drain(inode);
     const bool after = inode->guard_fd >= 0;
+    if (after && !before)
+        inode->guard_seen_ns = pool_now_ns();
     pthread_mutex_unlock(&inode->mutex);
     range_table_deinit(&ranges);
     range_table_deinit(&flocks);
@@ -245,19 +247,27 @@ static int probe(int fd, int flags)
     return pread(fd, buffer, PROBE_BYTES, 0) >= 0 ? 0 : -errno;
 }
 
+enum verdict { LOCKS_THERE, LOCKS_LOST, LOCKS_UNKNOWN };
+
 /*
  * The error is the lock's if a description without locks can read the same, and it is no passing
  * one. Of one that cannot read nothing is learned but by what is written.
  */
-static bool is_lost(struct handle *handle, int fd)
+static enum verdict judge(struct handle *handle, int fd)
 {
     const int flags = fcntl(fd, F_GETFL);
     const char *bytes;
+    int error;
 
     if (flags < 0 || (flags & O_ACCMODE) == O_WRONLY)
-        return false;
-    return may_be_lost(probe(fd, flags)) &&
-           backing_read_fresh(handle, PROBE_BYTES, 0, &bytes) >= 0 && may_be_lost(probe(fd, flags));
+        return LOCKS_UNKNOWN;
+    error = probe(fd, flags);
+    if (error == 0)
+        return LOCKS_THERE;
+    return may_be_lost(error) && backing_read_fresh(handle, PROBE_BYTES, 0, &bytes) >= 0 &&
+                   may_be_lost(probe(fd, flags))
+               ? LOCKS_LOST
+               : LOCKS_UNKNOWN;
 }
 
 void guard_check(struct context *context, struct handle *handle)
@@ -267,13 +277,20 @@ void guard_check(struct context *context, struct handle *handle)
     pthread_mutex_lock(&inode->mutex);
     const int fd = inode->guard_fd;
     const enum owner_state state = owner_state(&inode->owner);
+    const int64_t asked_ns = pool_now_ns();
     inode->guard_check_is_due = false;
     pthread_mutex_unlock(&inode->mutex);
     if (fd < 0 || (state != OWNER_OWNER && state != OWNER_SHARED))
         return;
-    if (is_lost(handle, fd))
+    const enum verdict verdict = judge(handle, fd);
+    if (verdict == LOCKS_LOST)
         fence(context, inode);
     backing_end_fresh(inode);
+    if (verdict != LOCKS_THERE)
+        return;
+    pthread_mutex_lock(&inode->mutex);
+    inode->guard_seen_ns = asked_ns;
+    pthread_mutex_unlock(&inode->mutex);
 }
 
 /* ---- the watch ---- */
@@ -284,6 +301,7 @@ void guard_check(struct context *context, struct handle *handle)
 struct guard_watch {
     struct context *context;
     unsigned period_ms;
+    unsigned sure_ms; /* after its locks were there they are still; 0: not known */
     pthread_t thread;
     bool is_started;
 
@@ -305,6 +323,19 @@ static void count_guarded(struct context *context, bool before, bool after)
     watch->guarded += after ? 1 : -1U;
     pthread_cond_broadcast(&watch->changed);
     pthread_mutex_unlock(&watch->mutex);
+}
+
+void guard_confirm(struct context *context, struct inode *inode)
+{
+    struct handle *handle;
+
+    pthread_mutex_lock(&inode->mutex);
+    const int64_t age_ns = pool_now_ns() - inode->guard_seen_ns;
+    const bool is_sure = inode->guard_fd < 0 || age_ns < context->watch->sure_ms * INT64_C(1000000);
+    handle = handle_reader(inode);
+    pthread_mutex_unlock(&inode->mutex);
+    if (!is_sure && handle)
+        guard_check(context, handle);
 }
 
 int guard_failed(struct context *context, struct inode *inode, int error)
@@ -455,6 +486,7 @@ int guard_watch_start(struct guard_watch *watch)
     if (!is_guarded_mount(watch->context))
         return 0;
     watch->period_ms = lease > 0 ? lease / 3 : UNKNOWN_PERIOD_MS;
+    watch->sure_ms = lease / 3 * 2;
     error = pthread_create(&watch->thread, NULL, watch_run, watch);
     watch->is_started = error == 0;
     return -error;

@@ -36,6 +36,12 @@ int guard_failed(struct context *context, struct inode *inode, int error);
  */
 void guard_check(struct context *context, struct handle *handle);
 
+/*
+ * The same before locks are given back, unless they were there so lately that the server cannot
+ * have taken them: what is lost is not handed over, and stays fenced. From the inode's jobs.
+ */
+void guard_confirm(struct context *context, struct inode *inode);
+
 /* The inode was acquired: a fence that was latched has ended. */
 void guard_acquired(struct context *context, struct inode *inode);
 
