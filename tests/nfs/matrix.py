@@ -188,7 +188,8 @@ def run_all(chosen, jobs, output):
 def write_tsv(outcomes, path):
     with open(path, "w", encoding="utf-8") as file:
         file.write("\t".join(COLUMNS) + "\n")
-        for cell, outcome in outcomes:
+        order = list(cases.CASES.values())
+        for cell, outcome in sorted(outcomes, key=lambda pair: order.index(pair[0].case)):
             row = (cell.stack, cell.case.name, cell.image, cell.variant, outcome.state,
                    "" if outcome.downtime_ms is None else outcome.downtime_ms,
                    f"{outcome.seconds:.1f}", " ".join(outcome.detail.split()))
@@ -297,8 +298,8 @@ def main():
     write_tsv(outcomes, tsv)
     print(f"{len(outcomes)} cells, {bad} not as they must be; {svg}, {tsv}"
           + (f", logs in {os.path.join(output, 'cells')}" if bad else ""))
-    drawn = subprocess.run([os.path.join(NFS_DIR, "picture.py"), tsv, svg],
-                           check=False).returncode == 0
+    drawn = subprocess.run([os.path.join(NFS_DIR, "picture.py"), tsv, svg,
+                            *(["downtimes"] if jobs == 1 else [])], check=False).returncode == 0
     if bad or not drawn:
         return 1
     return testbed.EXIT_SKIPPED if any(outcome.state == cells.SKIPPED

@@ -17,7 +17,7 @@ import cell as cells
 
 FIELDS = tuple([("image", name) for name in ("format", "cache", "aio")]
                + [("variant", name) for name in ("version", "squash", "delegations", "mount")])
-QUICK_PEERS = 2  # cases that the quick choice runs over every stack
+QUICK_PEERS = 1  # cases that the quick choice runs over every stack
 PICTURED = (
     "early read of 1 MiB", "new clusters", "growth", "truncation", "discard", "internal snapshot",
     "post-copy", "cancel at switch", "second by mistake there", "tpm emulator", "long partition")
