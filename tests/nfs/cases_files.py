@@ -156,13 +156,13 @@ class Emulator:
              "--server", f"type=unixio,path={path}", "--flags", "not-need-init,startup-clear"])
         testbed.wait_until(lambda: self.process.poll() is not None or os.path.exists(path), 60,
                            "swtpm")
-        self.refused = not self.answers(site.held.enter_context(socket.socket(socket.AF_UNIX)), path)
+        self.socket = site.held.enter_context(socket.socket(socket.AF_UNIX))
+        self.refused = not self.answers(path)
 
-    def answers(self, connection, path):
+    def answers(self, path):
         """It listens before it has its directory's lock, and ends where it does not get it."""
-        self.socket = connection
         try:
-            connection.connect(path)
+            self.socket.connect(path)
             self.has(0)
             return True
         except (OSError, struct.error):

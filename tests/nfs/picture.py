@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""picture.py MATRIX.tsv PICTURE.svg [downtimes]: the matrix as a grid, a row for each case and image
-format, a column for each stack; with the downtimes, which compare where cells ran alone.
+"""picture.py MATRIX.tsv PICTURE.svg [downtimes]: the matrix as a grid, a row for each case and
+image format, a column for each stack; with the downtimes, which compare where cells ran alone.
 
 Runs with the distribution's own Python, whose matplotlib is a package.
 """
