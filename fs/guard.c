@@ -135,6 +135,8 @@ void guard_choose(struct context *context, struct inode *inode, const struct loc
     if (put(inode, &choice))
         drain(inode);
     const bool after = inode->guard_fd >= 0;
+    if (after && !before)
+        inode->guard_seen_ns = pool_now_ns();
     pthread_mutex_unlock(&inode->mutex);
     range_table_deinit(&ranges);
     range_table_deinit(&flocks);
@@ -269,13 +271,21 @@ static bool is_answered(struct handle *handle)
     return count >= 0 || count == -EACCES;
 }
 
+enum verdict { LOCKS_THERE, LOCKS_LOST, LOCKS_UNKNOWN };
+
 /*
  * The error is the lock's if a description without locks is answered, and it is no passing one. Of
  * one that cannot read nothing is learned but by what is written.
  */
-static bool is_lost(struct handle *handle, int fd)
+static enum verdict judge(struct handle *handle, int fd)
 {
-    return may_be_lost(guard_probe(fd)) && is_answered(handle) && may_be_lost(guard_probe(fd));
+    const int error = guard_probe(fd);
+
+    if (error == 0)
+        return LOCKS_THERE;
+    return may_be_lost(error) && is_answered(handle) && may_be_lost(guard_probe(fd))
+               ? LOCKS_LOST
+               : LOCKS_UNKNOWN;
 }
 
 void guard_check(struct context *context, struct handle *handle)
@@ -286,16 +296,23 @@ void guard_check(struct context *context, struct handle *handle)
     const int fd = inode->guard_fd;
     const enum owner_state state = owner_state(&inode->owner);
     const bool is_known = inode->guard_is_lost;
+    const int64_t asked_ns = pool_now_ns();
     inode->guard_check_is_due = false;
     inode->guard_is_lost = false;
     pthread_mutex_unlock(&inode->mutex);
     if (fd < 0 || (state != OWNER_OWNER && state != OWNER_SHARED))
         return;
-    if (is_known || is_lost(handle, fd))
+    const enum verdict verdict = is_known ? LOCKS_LOST : judge(handle, fd);
+    if (verdict == LOCKS_LOST)
         fence(context, inode);
     else
         protect_look(context, inode);
     backing_end_fresh(inode);
+    if (verdict != LOCKS_THERE)
+        return;
+    pthread_mutex_lock(&inode->mutex);
+    inode->guard_seen_ns = asked_ns;
+    pthread_mutex_unlock(&inode->mutex);
 }
 
 /* ---- the watch ---- */
@@ -306,6 +323,7 @@ void guard_check(struct context *context, struct handle *handle)
 struct guard_watch {
     struct context *context;
     unsigned period_ms;
+    unsigned sure_ms; /* after its locks were there they are still; 0: not known */
     pthread_t thread;
     bool is_started;
 
@@ -336,6 +354,19 @@ static void ask(struct guard_watch *watch)
     watch->is_asked = true;
     pthread_cond_broadcast(&watch->changed);
     pthread_mutex_unlock(&watch->mutex);
+}
+
+void guard_confirm(struct context *context, struct inode *inode)
+{
+    struct handle *handle;
+
+    pthread_mutex_lock(&inode->mutex);
+    const int64_t age_ns = pool_now_ns() - inode->guard_seen_ns;
+    const bool is_sure = inode->guard_fd < 0 || age_ns < context->watch->sure_ms * INT64_C(1000000);
+    handle = handle_reader(inode);
+    pthread_mutex_unlock(&inode->mutex);
+    if (!is_sure && handle)
+        guard_check(context, handle);
 }
 
 int guard_failed(struct context *context, struct inode *inode, int error)
@@ -492,6 +523,7 @@ int guard_watch_start(struct guard_watch *watch)
     if (!is_guarded_mount(watch->context))
         return 0;
     watch->period_ms = lease > 0 ? lease / 3 : UNKNOWN_PERIOD_MS;
+    watch->sure_ms = lease / 3 * 2;
     error = pthread_create(&watch->thread, NULL, watch_run, watch);
     watch->is_started = error == 0;
     return -error;

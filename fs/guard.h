@@ -45,6 +45,12 @@ int guard_probe(int fd);
 /* Locks could not be taken anew: the inode is fenced soon, by a thread of the guard's own. */
 void guard_lost(struct context *context, struct inode *inode);
 
+/*
+ * The same before locks are given back, unless they were there so lately that the server cannot
+ * have taken them: what is lost is not handed over, and stays fenced. From the inode's jobs.
+ */
+void guard_confirm(struct context *context, struct inode *inode);
+
 /* The inode was acquired: a fence that was latched has ended. */
 void guard_acquired(struct context *context, struct inode *inode);
 

@@ -99,6 +99,8 @@ static int prepare(struct context *context, struct transition *transition)
             return error;
         if (record_look(context, inode))
             (void)notify_inode(context, inode); /* a lost drop is made up by the acquire's own */
+    } else {
+        guard_confirm(context, inode);
     }
     return lock_claims(context, inode, &transition->change, &transition->claims);
 }

@@ -117,6 +117,21 @@ def what_is_unlocked_and_opened_anew_writes_nothing(pair):
 
 
 @theme.scenario(OFF)
+def what_is_closed_unnoticed_writes_nothing(pair):
+    """Nobody used the lost locks before they were given back: it is no hand-over."""
+    name, a = owned(pair)
+    taken_over(pair, name)
+    record = pair.record(name)
+    a.ask("close 1")
+    a.ask("close 2")
+    expect_same(pair.record(name), record, "the record of the new owner")
+    a.open(1, name)
+    a.lock(1)
+    expect_refused(a, "write 1 0 4096 X")
+    expect_kept(pair, name)
+
+
+@theme.scenario(OFF)
 def what_is_opened_later_reads_what_is_stored(pair):
     """A VMM reads its image's head before it locks it: it must be able to come back."""
     name, a = owned(pair)

@@ -9,9 +9,9 @@ import beside
 import calls
 import cell as cells
 import migrate
-import mistake
 import pair
 import scenario
+import testbed
 from calls import HALF, expect_byte
 from scenario import expect
 from server import wait_for
@@ -85,13 +85,6 @@ def one_host_without(with_stack, site, image):
     return downtime_ms
 
 
-# ---- a second guest by mistake ----
-
-def second_guest(site, image):
-    """It is refused on the other host, and the first goes on."""
-    mistake.second_is_refused(True, image.disk(), site)
-
-
 # ---- stores that refuse ----
 
 @contextlib.contextmanager
@@ -100,7 +93,7 @@ def store_of_its_own(site):
     with site.lab.server.nested(f"{site.store}/small", STORE_BYTES) as store:
         small = scenario.Pair(site.bed, site.stack, [
             site.host_over(client, store, f"{site.below(client)}/small")
-            for client in site.lab.clients], site.as_user)
+            for client in site.clients], site.as_user)
         try:
             yield small
         finally:
@@ -126,15 +119,24 @@ def read_only(site, store):
     return site.lab.server.read_only(store)
 
 
-def sparse(store, name="image"):
+def broken(site, store):
+    return site.lab.server.broken(store)
+
+
+def image_in(store, refusing, name="image"):
+    """One whose blocks are there before its disk breaks; otherwise it has none yet."""
     with open(f"{store}/{name}", "wb") as file:
-        file.truncate(calls.IMAGE_BYTES)
+        if refusing is broken:
+            file.write(b"0" * calls.IMAGE_BYTES)
+            os.fsync(file.fileno())
+        else:
+            file.truncate(calls.IMAGE_BYTES)
     return name
 
 
-def unlock_all(machine):
+def unlock_all(machine, slot=1):
     """The errno of each unlock, as QEMU goes on after one that fails."""
-    return [machine.error(f"unlock 1 {byte} 1") for byte in pair.QEMU_BYTES]
+    return [machine.error(f"unlock {slot} {byte} 1") for byte in pair.QEMU_BYTES]
 
 
 def handover_fails(refusing, site, _image):
@@ -142,7 +144,7 @@ def handover_fails(refusing, site, _image):
     other host is refused. When the store is well again all goes on, and nothing is lost that was
     acknowledged."""
     with store_of_its_own(site) as small:
-        name = sparse(small.a.store)
+        name = image_in(small.a.store, refusing)
         guest, other = calls.vmm(site, small.a, name), calls.vmm(site, small.b, name)
         expect(calls.acquires(guest), "refused though alone")
         guest.write(1, 0, HALF, "1")
@@ -203,37 +205,73 @@ def no_room_at_migration(site, image):
         small.check_image(disk)
 
 
-LOCKS_STAY = "the mount keeps locks on its host: nobody can be refused by them"
-TEST_IS_BLIND = "NFSv3 in the lab: a test of a lock finds none of another host's, on bare NFS either"
+# ---- a server that refuses root ----
+
+MODES = (0o600, 0o644, 0o666)
 
 
-def untested(_stack, _image, variant):
-    """Why another host cannot be refused by locks, or None."""
-    if variant in cells.LOCKS_STAY_HERE:
-        return LOCKS_STAY
-    return TEST_IS_BLIND if variant.version == "3" else None
+def what_root_meets(site, host, prefix):
+    """What each call of a VMM that runs as root gives, on the images of a user; at last one of them
+    is open for writing when the server takes the permission away."""
+    machine = calls.vmm(site, host)
+    met = []
+    for mode in MODES:
+        path = host.path(f"{prefix}{mode:o}")
+        met += [f"{mode:o}: {line.split()[0]} {machine.error(line.format(path=path))}" for line in (
+            "truncate 4096 {path}", "open 1 r {path}", "read 1 0 4096", "open 2 rw {path}",
+            f"write 2 0 {HALF} r", "fsync 2")]
+    met.append(f"create {machine.error(f'open 3 rw+c {host.path(prefix)}')}")
+    for line in (*(f"lock 2 r {byte} 1" for byte in pair.QEMU_BYTES), f"write 2 0 {HALF} r",
+                 "fsync 2"):
+        met.append(f"{line.split()[0]} {machine.error(line)}")
+    os.chmod(f"{site.store}/{prefix}{MODES[-1]:o}", 0o600)
+    refused = [machine.error(f"write 2 {HALF} {HALF} x"), machine.error("fsync 2")]
+    expect(any(refused), "the server lets root write")
+    met += [f"refused {refused}", f"unlock {unlock_all(machine, 2)}",
+            f"close {machine.error('close 2')}"]
+    machine.close()
+    return met
+
+
+def root_is_refused(site, _image):
+    """The same errors as on bare NFS, and not a byte of what was refused."""
+    for prefix in ("reference", "image"):
+        for mode in MODES:
+            name = calls.image(site, f"{prefix}{mode:o}")
+            os.chown(f"{site.store}/{name}", testbed.USER_UID, testbed.USER_GID)
+            os.chmod(f"{site.store}/{name}", mode)
+    expected = what_root_meets(site, calls.bare(site, site.a), "reference")
+    met = what_root_meets(site, site.a, "image")
+    print(f"on bare NFS: {expected}")
+    expect(met == expected, f"met {met}, on bare NFS {expected}")
+    with open(f"{site.store}/image{MODES[-1]:o}", "rb") as stored:
+        expect(b"x" not in stored.read(), "what was refused is stored")
 
 
 BUFFERED = (cells.Image("raw", "writeback"), cells.QCOW2)
 
+def refused(name, refusing, **fields):
+    return cells.Case(f"{name} at hand-over", functools.partial(handover_fails, refusing),
+                      images=ONCE, stacks=LAYERS, variants=root_is_root, private=True,
+                      deadline_s=150, excused=cells.unrefused, **fields)
+
+
 CASES = [
-    cells.Case("reader without locks", reader_without_locks, images=RAWS, control=True,
+    cells.Case("reader without locks", reader_without_locks, images=RAWS, twins=cells.BINDFS,
                stacks=LAYERS, deadline_s=150,
                variants=lambda variant: variant.mount == "strict",
                excused=lambda stack, image, variant:
                KERNEL_READS if stack == "migfs-passthrough" else None),
-    cells.Case("stack at the source alone", quick=False, run=functools.partial(one_host_without, "source"),
-               stacks=LAYERS, deadline_s=180),
+    cells.Case("stack at the source alone", functools.partial(one_host_without, "source"),
+               twins=cells.BINDFS, stacks=LAYERS, deadline_s=180, quick=False),
     cells.Case("stack at the destination alone", functools.partial(one_host_without, "destination"),
-               stacks=LAYERS, deadline_s=180),
-    cells.Case("second guest", second_guest, stacks=LAYERS, deadline_s=180,
-               images=(cells.RAW, cells.QCOW2), excused=untested),
-    cells.Case("no room at hand-over", functools.partial(handover_fails, full), images=ONCE,
-               stacks=LAYERS, variants=root_is_root, private=True, deadline_s=150,
-               excused=untested),
-    cells.Case("refused at hand-over", functools.partial(handover_fails, read_only), images=ONCE,
-               stacks=LAYERS, variants=root_is_root, private=True, deadline_s=150,
-               excused=untested),
-    cells.Case("no room at migration", quick=False, run=no_room_at_migration, images=BUFFERED, stacks=LAYERS,
-               variants=root_is_root, private=True, deadline_s=240),
+               twins=cells.BINDFS, stacks=LAYERS, deadline_s=180),
+    refused("no room", full, twins=cells.BINDFS),
+    refused("read-only store", read_only, twins=cells.BINDFS),
+    refused("broken disk", broken, twins=cells.BINDFS),
+    cells.Case("no room at migration", no_room_at_migration, images=BUFFERED, twins=cells.BINDFS,
+               stacks=LAYERS, variants=root_is_root, private=True, deadline_s=240, quick=False),
+    cells.Case("root refused", root_is_refused, images=ONCE, stacks=LAYERS,
+               variants=lambda variant: variant.squash and variant.mount == "strict",
+               no_twin="what bare NFS gives is in the case"),
 ]

@@ -53,6 +53,6 @@ def ping_pong(site, image):
 
 
 CASES = [
-    cells.Case("ping-pong under guest load", ping_pong, control=True, images=QUIET, quick=False,
-               deadline_s=300),
+    cells.Case("ping-pong under guest load", ping_pong, twins=cells.BINDFS, images=QUIET,
+               quick=False, deadline_s=300),
 ]

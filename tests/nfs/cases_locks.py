@@ -100,7 +100,7 @@ def one_at_a_time(locks, site, _image):
 
 
 def case(name, locks, options, run=there_and_back):
-    return cells.Case(name, lambda site, image: run(locks, site, image), control=True,
+    return cells.Case(name, lambda site, image: run(locks, site, image), twins=cells.BINDFS,
                       images=(cells.RAW,), variants=cells.reaches_server,
                       options=options)
 

@@ -36,19 +36,22 @@ def early_read(length, site, image):
 QCOW2 = tuple(image for image in cells.IMAGES if image.format == "qcow2")
 
 CASES = [
-    cells.Case("early read of 64 KiB", functools.partial(early_read, 64 << 10), control=True),
-    cells.Case("early read of 1 MiB", functools.partial(early_read, MIB), control=True),
+    cells.Case("early read of 64 KiB", functools.partial(early_read, 64 << 10), twins=cells.BINDFS),
+    cells.Case("early read of 1 MiB", functools.partial(early_read, MIB), twins=cells.BINDFS),
     cells.Case("new clusters", functools.partial(destination_sees, fresh.change_new_clusters),
-               control=True),
+               twins=cells.BINDFS),
     cells.Case("refcount growth", functools.partial(
         destination_sees, fresh.change_many_refcounts, create="cluster_size=4k"),
-        control=True, images=QCOW2),
-    cells.Case("growth", functools.partial(destination_sees, fresh.change_length), control=True),
-    cells.Case("discard", functools.partial(destination_sees, fresh.change_discard), control=True,
-               variants=lambda variant: variant.version == "4.2"),  # older ones ignore it
+        twins=cells.BINDFS, images=QCOW2),
+    cells.Case("growth", functools.partial(destination_sees, fresh.change_length),
+               twins=cells.BINDFS),
+    cells.Case("truncation", functools.partial(
+        destination_sees, fresh.change_to_shorter, after=fresh.look_shorter), twins=cells.BINDFS),
+    cells.Case("discard", functools.partial(destination_sees, fresh.change_discard),
+               twins=cells.BINDFS, variants=lambda variant: variant.version == "4.2"),  # older ones ignore it
     cells.Case("internal snapshot", functools.partial(
         destination_sees, fresh.change_snapshot, after=fresh.use_snapshot),
-        control=True, images=QCOW2),
+        twins=cells.BINDFS, images=QCOW2),
 ]
 
 # The others run at each change over a store that stands in for NFS (tests/qemu).
@@ -58,4 +61,4 @@ for fail in failed.FAILURES:
     CASES.append(cells.Case(
         fail.__name__.replace("_", " "),
         lambda site, image, fail=fail: failed.source_goes_on(fail, image.disk(), site),
-        control=True, quick=fail in QUICK_FAILURES))
+        twins=cells.BINDFS, quick=fail in QUICK_FAILURES))

@@ -84,8 +84,8 @@ def destination_sees(mode, arguments, site, image):
 
 
 def case(name, mode, *arguments, **fields):
-    return cells.Case(name, functools.partial(destination_sees, mode, arguments), control=True,
-                      **fields)
+    return cells.Case(name, functools.partial(destination_sees, mode, arguments),
+                      twins=cells.BINDFS, **fields)
 
 
 CASES = [

@@ -139,9 +139,9 @@ def whole(name, run, image, **fields):
     return cells.Case(name, lambda site, _image: run(site), images=(image,), quick=False, **fields)
 
 
-def of_image(name, run, images=PLAIN, **fields):
-    return cells.Case(name, lambda site, image: run(image.disk(), site), images=images, quick=False,
-                      control=True, **fields)
+def of_image(name, run, images=PLAIN, quick=False, **fields):
+    return cells.Case(name, lambda site, image: run(image.disk(), site), images=images, quick=quick,
+                      twins=cells.BINDFS, **fields)
 
 
 def overlay_beside_another(site, image):
@@ -149,27 +149,27 @@ def overlay_beside_another(site, image):
 
 
 CASES = [
-    cells.Case("source killed after the switch", source_killed_after_switch, control=True,
+    cells.Case("source killed after the switch", source_killed_after_switch, twins=cells.BINDFS,
                quick=False),
-    cells.Case("reopened", reopened, control=True, variants=cells.opens_by_state, quick=False),
-    cells.Case("auto-read-only", automatic, control=True, variants=cells.opens_by_state,
+    cells.Case("reopened", reopened, twins=cells.BINDFS, variants=cells.opens_by_state,
                quick=False),
-    cells.Case("shared by two", shared_by_two, control=True, images=RAW, quick=False,
+    cells.Case("auto-read-only", automatic, twins=cells.BINDFS, variants=cells.opens_by_state,
+               quick=False),
+    cells.Case("shared by two", shared_by_two, twins=cells.BINDFS, images=RAW, quick=False,
                excused=buffered_past_the_daemon),
-    whole("two disks", topology.two_disks, cells.QCOW2, control=True),
-    cells.Case("overlay beside another", overlay_beside_another, control=True, quick=False,
+    whole("two disks", topology.two_disks, cells.QCOW2, twins=cells.BINDFS),
+    cells.Case("overlay beside another", overlay_beside_another, twins=cells.BINDFS, quick=False,
                images=(cells.QCOW2, cells.Image("qcow2", "none")),
                variants=lambda variant: not variant.squash),  # root makes the backing file
     whole("overlay taken while moving", topology.overlay_taken_while_moving, cells.QCOW2,
-          control=True),
+          twins=cells.BINDFS),
     *(of_image(f"{name} and start there", functools.partial(destroy.move_by_restart, end),
                deadline_s=180) for name, end in destroy.ENDS.items()),
     of_image("destination dies as owner", failed.destination_dies_as_owner),
     of_image("second by mistake there", functools.partial(mistake.second_is_refused, True),
-             variants=lambda variant: variant not in cells.LOCKS_STAY_HERE),
+             excused=cells.unrefused, deadline_s=180, quick=True),
     of_image("second by mistake here", functools.partial(mistake.second_is_refused, False)),
-    of_image("source resumed by mistake", mistake.source_stays_refused,
-             variants=lambda variant: variant not in cells.LOCKS_STAY_HERE),
+    of_image("source resumed by mistake", mistake.source_stays_refused, excused=cells.unrefused),
     of_image("tools here", functools.partial(beside.tools_read, True)),
     of_image("tools there", functools.partial(beside.tools_read, False)),
     of_image("backup job", beside.backup_job),

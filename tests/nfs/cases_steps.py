@@ -21,15 +21,23 @@ REST = (100, 103, 203)  # of QEMU's bytes, what is neither 101 nor 201
 CASES = []
 
 
-def needs(step, options=QUICK, **fields):
+def strict(variant):
+    return cells.reaches_server(variant) and variant.mount == "strict"
+
+
+def tests_locks(variant):
+    """Where a test of a lock finds it (cells.TEST_IS_BLIND)."""
+    return strict(variant) and variant.version != "3"
+
+
+def needs(step, options=QUICK, variants=strict, **fields):
     """A case that is wrong without the step, as fs/fault.h has it."""
     def add(run):
         CASES.append(cells.Case(
             "needs " + step.replace(":", " ").replace("_", " ").lower(),
             lambda site, _image: run(site), images=(cells.RAW,), step=step, options=options,
-            stacks=("migfs", cells.WITHOUT_STEP),
-            variants=lambda variant: (cells.reaches_server(variant)
-                                      and variant.mount == "strict"), **fields))
+            stacks=("migfs",), twins=(cells.WITHOUT_STEP,),
+            variants=variants, **fields))
         return run
     return add
 
@@ -59,7 +67,7 @@ def record_path(site, name):
 
 # Acquire ---------------------------------------------------------------------------------------
 
-@needs("acquire:LOCK")
+@needs("acquire:LOCK", variants=tests_locks)
 def owner_holds_its_bytes_at_server(site):
     _, a, b = opened(site)
     a.lock(1, 100, 101)
@@ -67,7 +75,7 @@ def owner_holds_its_bytes_at_server(site):
     expect(b.ask("getlk 1 w 201 1") != "free", "the server has no lock of the owner")
 
 
-@needs("acquire:TEST", "deadline=500")
+@needs("acquire:TEST", "deadline=500", tests_locks)
 def who_locks_beside_an_owner_believes_nothing(site):
     """Its locks are granted, it is no owner: what it has read is asked for again."""
     _, a, b = opened(site)
@@ -82,7 +90,7 @@ def who_locks_beside_an_owner_believes_nothing(site):
         expect_read(b, "A", "the second")
 
 
-@needs("acquire:DROP", f"{WAITING},record=off")
+@needs("acquire:DROP", f"{WAITING},record=off", tests_locks)
 def pages_below_that_came_after_the_lock_go(site):
     """While the acquire waits for the owner, another program reads the image below migfs."""
     name, a, b = opened(site)
@@ -111,7 +119,7 @@ def required_record_that_is_torn_refuses(site):
     expect(refused[-1] != 0, "acquired without the record that is required")
 
 
-@needs("acquire:INVALIDATE", WAITING)
+@needs("acquire:INVALIDATE", WAITING, tests_locks)
 def pages_that_came_during_the_acquire_go(site):
     """While the acquire waits for the owner, another program reads the image."""
     name, a, b = opened(site)
@@ -125,6 +133,22 @@ def pages_that_came_during_the_acquire_go(site):
     a.unlock(1)
     b.end()
     expect_read(b, "A", "the new owner")
+
+
+@needs("acquire:VERIFY", "fence=strict,deadline=1000")
+def no_guest_starts_on_what_the_last_owner_did_not_leave(site):
+    """Changed on the server itself, with mtime put back: its digests tell."""
+    name, a, b = opened(site)
+    a.lock(1)
+    a.write(1, 0, IMAGE_BYTES, "A")
+    a.unlock(1)
+    path = os.path.join(site.store, name)
+    times = os.stat(path)
+    with open(path, "r+b") as file:
+        file.write(b"X" * 4096)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    b.lock(1, 100, 101)
+    expect(b.error("lock 1 r 201 1") != 0, "a guest starts on what its owner did not leave")
 
 
 @needs("acquire:WRITE_RECORD")
@@ -221,7 +245,7 @@ class FullServer:
         os.unlink(self.path)
 
 
-@needs("release:SYNC")
+@needs("release:SYNC", private=True, alone=True, variants=tests_locks)
 def what_cannot_be_written_is_not_handed_over(site):
     """The owner's writes find no space: its unlock says so, and it is owner still."""
     name = site.file(length=0)

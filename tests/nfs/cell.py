@@ -5,9 +5,11 @@ import typing
 
 USUAL_STACKS = ("bare", "bindfs", "passthrough_hp", "migfs", "migfs-passthrough",
                 "migfs-coherence-off")
+FENCE_OFF = "migfs-fence-off"
 WITHOUT_STEP = "migfs-without-step"  # of the protocol; the case names it
-STACKS = USUAL_STACKS + (WITHOUT_STEP,)
+STACKS = USUAL_STACKS + (FENCE_OFF, WITHOUT_STEP)
 MIGFS = ("migfs", "migfs-passthrough")  # those that promise
+BINDFS = ("bindfs",)  # what most cases have for a twin: a layer that knows of no other host
 FRESH, STALE, ERROR, SKIPPED = "fresh", "stale", "error", "skipped"
 
 
@@ -62,35 +64,54 @@ def reaches_server(variant):
     return not variant.squash and variant not in LOCKS_STAY_HERE
 
 
+LOCKS_STAY = "the mount keeps locks on its host: nobody can be refused by them"
+TEST_IS_BLIND = ("the server tests NFSv3 locks as if to read: it finds no read lock of another host, "
+                 "on bare NFS either")
+
+
+def unrefused(_stack, _image, variant):
+    """Why nobody on another host can be refused by QEMU's locks, or None."""
+    if variant in LOCKS_STAY_HERE:
+        return LOCKS_STAY
+    return TEST_IS_BLIND if variant.version == "3" else None
+
+
 @dataclasses.dataclass(frozen=True)
 class Case:
     """run(site, image): a site is the two hosts of nfs_site.py; raises scenario.Wrong where a host
     sees or does what it must not, anything else where something fails; returns the downtime in
     milliseconds, or None.
 
-    control: bindfs must be stale in it, or it proves nothing.
+    twins: the stacks that must be stale in it, or it proves nothing.
+    no_twin: why there is none.
     images: those it makes sense with; one for a case that makes its own.
     variants: says which it makes sense with.
     stacks: those it makes sense over.
     excused(stack, image, variant): why migfs need not be right in it, or None.
-    private: its mounts of the store are not shared with other cells.
+    private: it has hosts of its own, or at least mounts.
+    alone: no other cell runs beside it.
     options: of migfs, in this case.
-    step: what `migfs-without-step` leaves out (fs/fault.h); there the case must go wrong.
+    step: what its twin `migfs-without-step` leaves out (fs/fault.h).
     quick: short enough for the quick choice.
     deadline_s: of one cell.
     """
     name: str
     run: typing.Callable
-    control: bool = False
+    twins: tuple = ()
+    no_twin: str = ""
     images: tuple = IMAGES
     variants: typing.Callable = lambda variant: True
     stacks: tuple = USUAL_STACKS
     excused: typing.Callable = lambda stack, image, variant: None
     private: bool = False
+    alone: bool = False
     options: str = ""
     step: str = ""
     quick: bool = True
     deadline_s: int = 90
+
+    def all_stacks(self):
+        return self.stacks + tuple(twin for twin in self.twins if twin not in self.stacks)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,10 +143,8 @@ def judge(cell, outcome):
         excused = cell.case.excused(cell.stack, cell.image, cell.variant)
         if outcome.state not in ((FRESH, STALE) if excused else (FRESH,)):
             return f"{outcome.state}: {outcome.detail}"
-    elif cell.stack == WITHOUT_STEP and outcome.state != STALE:
-        return f"{outcome.state} without {cell.case.step}: the case proves nothing"
-    elif cell.stack == "bindfs" and cell.case.control and outcome.state != STALE:
-        # Root serves it, and is nobody on such an export: its user's images cannot be made.
-        if outcome.state == FRESH or not cell.variant.squash:
-            return f"{outcome.state} over the control: the case proves nothing"
+    elif cell.stack in cell.case.twins and outcome.state != STALE:
+        # Root serves bindfs, and is nobody on such an export: its user's images cannot be made.
+        if outcome.state == FRESH or not (cell.stack == "bindfs" and cell.variant.squash):
+            return f"{outcome.state} over a twin: the case proves nothing"
     return None

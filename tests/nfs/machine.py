@@ -58,7 +58,7 @@ exec busybox switch_root /new /bin/sh {shared}/{job}
 
 JOB_SCRIPT = """cd {top}
 export {environment}
-modprobe -a fuse ext4 loop veth bridge
+modprobe -a fuse ext4 loop dm_mod veth bridge
 {command}
 echo $? >{shared}/{status}
 sync

@@ -12,7 +12,8 @@ import scenario
 import testbed
 
 PEER = os.path.join(testbed.TOP_DIR, "build", "deps", "lab", "passthrough_hp")
-OPTIONS = {"migfs-passthrough": "io=passthrough", "migfs-coherence-off": "coherence=off"}
+OPTIONS = {"migfs-passthrough": "io=passthrough", "migfs-coherence-off": "coherence=off",
+           cells.FENCE_OFF: "fence=off"}
 
 
 def peer_mount(bed, below):
@@ -23,12 +24,13 @@ def peer_mount(bed, below):
 class Site(scenario.Pair):
     """The pair of hosts of one cell, in a directory of its own on the export.
 
-    lab: the server and the clients, for cells that cut links or restart the server; variant: of
-    the cell.
+    lab: its server; clients: the two hosts, whose links a private cell may cut; variant: of the
+    cell.
     """
 
     def __init__(self, bed, cell, lab):
         self.lab = lab
+        self.clients = lab.hosts(cell).clients
         self.case = cell.case
         self.variant = cell.variant
         self.files = 0
@@ -40,7 +42,7 @@ class Site(scenario.Pair):
         if cell.variant.squash:
             self.hand_over_to_user(cell)
         super().__init__(bed, cell.stack, [self.host_over(client, self.store, self.below(client))
-                                           for client in lab.clients],
+                                           for client in self.clients],
                          as_user=cell.variant.squash)
 
     def hand_over_to_user(self, cell):
@@ -48,7 +50,7 @@ class Site(scenario.Pair):
         os.chown(self.store, testbed.USER_UID, testbed.USER_GID)
         if cell.stack.startswith("migfs"):
             self.bed.run([testbed.binary("migfsctl"), "init", "--uid", testbed.USER_UID,
-                          self.below(self.lab.clients[0])])
+                          self.below(self.clients[0])])
 
     def below(self, client):
         return os.path.join(client.mountpoint, self.subdirectory)
@@ -57,21 +59,20 @@ class Site(scenario.Pair):
         """One host: the cell's stack over a client's mount of a store."""
         if self.stack == "passthrough_hp":
             return hosts.Host(client.name, peer_mount(self.bed, below), store, below)
+        if not self.stack.startswith("migfs"):
+            return hosts.host_over(self.bed, self.stack, client.name, store, below)
+        options = ",".join(filter(None, (OPTIONS.get(self.stack), self.case.options)))
         if self.case.step:
-            return hosts.Host(client.name, self.faulty_mount(client.name, self.stack, below),
-                              store, below)
-        stack = self.stack
-        if stack.startswith("migfs"):
-            options = ",".join(filter(None, (OPTIONS.get(stack), self.case.options)))
-            stack = f"migfs:{options}"
-        return hosts.host_over(self.bed, stack, client.name, store, below)
+            return hosts.Host(client.name, self.faulty_mount(client.name, options, below), store,
+                              below)
+        return hosts.host_over(self.bed, f"migfs:{options}", client.name, store, below)
 
-    def faulty_mount(self, name, stack, below):
+    def faulty_mount(self, name, options, below):
         """migfs that can be told to go wrong, in a case that is about a step."""
-        command = [testbed.binary("migfs-faults"), below, "MOUNTPOINT"]
-        skipped = self.case.step if stack == cells.WITHOUT_STEP else ""
+        skipped = self.case.step if self.stack == cells.WITHOUT_STEP else ""
         return self.bed.mount(
-            "fuse.migfs", command + (["-o", self.case.options] if self.case.options else []), below,
+            "fuse.migfs", [testbed.binary("migfs-faults"), below, "MOUNTPOINT",
+                           *(["-o", options] if options else [])], below,
             env={"MIGFS_SKIP_STEP": skipped, "MIGFS_HOLD_WRITES": self.held_writes(name),
                  "MIGFS_KILL_FILE": self.kill_file(name)}).path
 
@@ -114,4 +115,4 @@ class Site(scenario.Pair):
 
     def client(self, host):
         """The lab's client that a host is."""
-        return next(client for client in self.lab.clients if client.name == host.name)
+        return next(client for client in self.clients if client.name == host.name)

@@ -13,6 +13,8 @@ NETWORK = "10.7.0.0/24"
 EXPORT = "/srv/export"
 LEASE_S = 10
 IMAGE_BYTES = 2 << 30
+NESTED_BYTES = 16 << 20
+SECTOR_BYTES = 512
 PROC = "/proc/fs/nfsd"
 GRACE_SWITCHES = (f"{PROC}/v4_end_grace", "/proc/fs/lockd/nlm_end_grace")
 VARIABLE = "/var/lib/nfs"
@@ -37,14 +39,36 @@ def write(path, text):
         file.write(str(text))
 
 
-def disk_mount(directory, backing, length):
-    """An ext4 of its own: file handles, holes and errors are as on a real server."""
+def disk_mount(directory, backing, length, mapped=None):
+    """An ext4 of its own: file handles, holes and errors are as on a real server. mapped: its disk
+    has this name in the device mapper, which can break it."""
     os.makedirs(directory, exist_ok=True)
     with open(backing, "wb") as file:
         file.truncate(length)
     sh("mkfs.ext4", "-q", "-O", "^has_journal", "-E", "lazy_itable_init=1,nodiscard", backing)
-    sh("mount", "-o", "loop", backing, directory)
+    device = sh("losetup", "--find", "--show", backing).strip()
+    if mapped:
+        disk_map("create", mapped, f"linear {device} 0", length)
+        device = "/dev/" + sh("dmsetup", "info", "-c", "--noheadings", "-o", "blkdevname",
+                              mapped).strip()
+    sh("mount", device, directory)
     sh("rm", "-rf", os.path.join(directory, "lost+found"))
+
+
+def loop_of(backing):
+    return sh("losetup", "--noheadings", "--output", "NAME", "--associated", backing).strip()
+
+
+def disk_map(how, name, target, length):
+    sh("dmsetup", how, "--noudevrules", "--noudevsync", name, "--table",
+       f"0 {length // SECTOR_BYTES} {target}")
+
+
+def disk_switch(name, target, length):
+    """From now on the disk is another one; what is under way is not waited for."""
+    sh("dmsetup", "suspend", "--nolockfs", "--noflush", name)
+    disk_map("load", name, target, length)
+    sh("dmsetup", "resume", "--noudevrules", "--noudevsync", name)
 
 
 def users_add():
@@ -58,7 +82,8 @@ def users_add():
 def names_set():
     """The daemons look up who calls: by files, for there is nobody to ask."""
     with open("/etc/hosts", "w", encoding="ascii") as file:
-        file.write(f"127.0.0.1 localhost lab\n{ADDRESS} server\n10.7.0.11 a\n10.7.0.12 b\n")
+        file.write(f"127.0.0.1 localhost lab\n{ADDRESS} server\n10.7.0.11 a\n10.7.0.12 b\n"
+                   "10.7.0.13 c\n10.7.0.14 d\n")
     with open("/etc/nsswitch.conf", "w", encoding="ascii") as file:
         file.write("passwd: files\ngroup: files\nhosts: files\nservices: files\nrpc: files\n")
     socket.sethostname("lab")
@@ -156,16 +181,32 @@ class Server:
         write("/proc/sys/fs/leases-enable", 1 if on else 0)
 
     @contextlib.contextmanager
-    def nested(self, directory, length=16 << 20):
+    def nested(self, directory, length=NESTED_BYTES):
         """A filesystem of its own, exported below the export, at a path on the server."""
-        backing = f"/run/nested.{directory.replace('/', '_')}"
-        disk_mount(directory, backing, length)
+        name = directory.strip("/").replace("/", "_")
+        backing = f"/run/nested.{name}"
+        disk_mount(directory, backing, length, name)
         try:
             yield directory
         finally:
             sh("exportfs", "-f")  # nfsd lets go of what it has looked up
             sh("umount", "-l", directory)
+            loop = loop_of(backing)
+            sh("dmsetup", "remove", "--deferred", "--noudevrules", "--noudevsync", name)
+            sh("losetup", "--detach", loop)
             os.unlink(backing)
+
+    @contextlib.contextmanager
+    def broken(self, directory):
+        """Meanwhile the disk below a nested filesystem gives errors, to reads and writes."""
+        name = directory.strip("/").replace("/", "_")
+        backing = f"/run/nested.{name}"
+        length = os.path.getsize(backing)
+        disk_switch(name, "error", length)
+        try:
+            yield
+        finally:
+            disk_switch(name, f"linear {loop_of(backing)} 0", length)
 
     @contextlib.contextmanager
     def read_only(self, directory):

@@ -39,6 +39,17 @@ def change_length(machine):
     return [(5, 95 * MIB, MIB), (0, 64 * MIB, MIB), (1, 0, MIB)]
 
 
+def change_to_shorter(machine):
+    machine.qmp.command("block_resize", node_name="disk0", size=32 * MIB)
+    machine.write(5, 31 * MIB, MIB)
+    return [(5, 31 * MIB, MIB), (0, 30 * MIB, MIB), (1, 0, MIB)]
+
+
+def look_shorter(machine):
+    said = machine.io("length").strip()
+    expect(said == "32 MiB", f"stale length: {said}")
+
+
 def change_discard(machine):
     machine.change(f"discard 0 {MIB}")
     machine.change(f"discard {2 * MIB} {MIB}")
@@ -111,6 +122,8 @@ def scenarios():
         for change_name, change in CHANGES.items():
             yield scenario.Scenario(f"{change_name}, {image_name}",
                                     functools.partial(destination_sees, change, **image), direct)
+        yield scenario.Scenario(f"truncation, {image_name}", functools.partial(
+            destination_sees, change_to_shorter, after=look_shorter, **image), direct)
         if image["format"] == "qcow2":
             small = dict(image, create="cluster_size=4k")
             yield scenario.Scenario(f"refcounts, {image_name}", functools.partial(

@@ -20,6 +20,9 @@ QEMU = "qemu-system-x86_64"
 GUEST_BYTES = 128 << 20
 KERNEL_COMMAND_LINE = ("console=ttyS0 quiet panic=-1 tsc=unstable mitigations=off nokaslr "
                        "random.trust_cpu=on")
+FIRMWARE_BYTES = 64 << 10
+RESET_VECTOR = 16  # bytes before its end
+HALT = b"\xfa\xf4\xeb\xfd"  # cli; hlt; jmp to the hlt
 END_OF_OUTPUT = b"help [command] -- help for one or all commands\r\n"  # what `help help` prints
 
 
@@ -167,6 +170,18 @@ class LinuxGuest(Guest):
                                       "-append", KERNEL_COMMAND_LINE]
 
 
+def firmware_that_halts(bed):
+    """What a machine without a guest has for firmware: one that looked for something to boot would
+    keep a processor busy that the other machines need."""
+    path = os.path.join(bed.root, "firmware")
+    if not os.path.exists(path):
+        with open(path, "wb") as file:
+            file.write(HALT.rjust(FIRMWARE_BYTES - RESET_VECTOR + len(HALT), b"\0")
+                       .ljust(FIRMWARE_BYTES, b"\0"))
+        os.chmod(path, 0o644)
+    return path
+
+
 class Vm:
     """A QEMU process. Use as a context manager, or call kill()."""
 
@@ -188,7 +203,7 @@ class Vm:
                      *extra]
         for index, disk in enumerate(disks):
             arguments += disk.arguments(directory, index)
-        arguments += guest.arguments() if guest else ["-m", "32"]
+        arguments += guest.arguments() if guest else ["-m", "32", "-bios", firmware_that_halts(bed)]
         if incoming:
             arguments += ["-incoming", "defer"]
         with open(self.log_path, "wb") as log:
