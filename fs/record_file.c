@@ -199,23 +199,20 @@ void record_file_close(struct inode *inode)
 
 void record_file_guard(struct context *context, struct inode *inode)
 {
-    struct flock lock = {.l_whence = SEEK_SET, .l_len = 1};
+    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_len = 1};
     struct record_handle *record;
 
     pthread_mutex_lock(&inode->mutex);
-    const bool wanted = inode->owner.recorded && context->options.fence != FENCE_OFF;
-    record = inode->record;
+    record = context->options.fence != FENCE_OFF && inode->owner.recorded ? inode->record : NULL;
     if (record)
         record->references++;
     pthread_mutex_unlock(&inode->mutex);
     if (!record)
         return;
     pthread_mutex_lock(&record->mutex);
-    if (record->is_guarded != wanted) {
-        lock.l_type = wanted ? F_RDLCK : F_UNLCK;
-        if (fcntl(record->fd, F_OFD_SETLK, &lock) == 0)
-            record->is_guarded = wanted;
-        else
+    if (!record->is_guarded) {
+        record->is_guarded = fcntl(record->fd, F_OFD_SETLK, &lock) == 0;
+        if (!record->is_guarded)
             log_info("no lock on the record of inode %ju: %s", (uintmax_t)inode->identity.ino,
                       strerror(errno));
     }

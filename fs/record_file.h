@@ -66,8 +66,9 @@ struct record_news {
 int record_file_write(struct context *context, struct inode *inode, const struct record_news *news);
 
 /*
- * While the record names this mount as owner its description of it holds a read lock: a store that
- * has taken the locks of a host away refuses then what that writes to its records, too (DESIGN §3).
+ * Once the record names this mount as owner its description of it holds a read lock, for as long as
+ * it is open: a store that has taken the locks of a host away refuses then what that writes to its
+ * records, too (DESIGN §3). It keeps nobody else from them.
  * In the inode's turn, after the answer: it is nobody's to wait for. A store that has no lock to
  * give keeps nobody from anything.
  */

@@ -10,6 +10,8 @@
 
 /* Standby reads share one drop: a faster one takes the pages away before they are read. */
 #define DROP_DELAY_MS 10
+/* The guest's first requests come first. */
+#define AFTER_ANSWER_MS 50
 
 static void job_free(struct job *job)
 {
@@ -95,4 +97,18 @@ void refresh_look(struct context *context, struct inode *inode)
     pthread_mutex_unlock(&inode->mutex);
     log_warning("out of memory: the record of inode %ju is looked at by its next open",
                 (uintmax_t)inode->identity.ino);
+}
+
+static void run_guard(struct context *context, struct job *job)
+{
+    record_file_guard(context, job->inode);
+    pool_finish(context->pool, job);
+}
+
+void refresh_guard_record(struct context *context, struct inode *inode)
+{
+    struct job *job = job_new(inode, run_guard);
+
+    if (job) /* else the record stays without a lock */
+        pool_submit_later(context->pool, job, AFTER_ANSWER_MS);
 }

@@ -14,4 +14,7 @@ void refresh_drop_later(struct context *context, struct inode *inode);
 /* The inode's record is read anew on a pool thread, and its pages dropped if that changes it. */
 void refresh_look(struct context *context, struct inode *inode);
 
+/* After an acquire: takes the lock on the record (record_file_guard), in a while. */
+void refresh_guard_record(struct context *context, struct inode *inode);
+
 #endif

@@ -11,6 +11,7 @@
 #include "metadata.h"
 #include "notify.h"
 #include "record_file.h"
+#include "refresh.h"
 #include "step.h"
 
 #include <errno.h>
@@ -83,10 +84,24 @@ static enum handoff_step begin(struct context *context, struct transition *trans
     return step;
 }
 
-/* The lock is a moment to look whether another host has become owner (DESIGN §2). */
+/*
+ * The lock is a moment to look whether another host has become owner (DESIGN §2). One more lock
+ * beside others is none, and to share the file takes a READ_RECORD of its own.
+ */
+static void look(struct context *context, const struct transition *transition)
+{
+    struct inode *inode = transition->job.inode;
+
+    if (transition->claims.before != CLAIM_NONE || transition->claims.after == CLAIM_SHARED)
+        return;
+    if (record_look(context, inode))
+        (void)notify_inode(context, inode); /* a lost drop is made up by the acquire's own */
+}
+
 static int prepare(struct context *context, struct transition *transition)
 {
     struct inode *inode = transition->job.inode;
+    int error;
 
     if (takes(&transition->change)) {
         /* The daemon's own locks go by anybody's handle, which may be closed between two tries. */
@@ -94,15 +109,16 @@ static int prepare(struct context *context, struct transition *transition)
             transition->change.handle = step_handle(inode);
         if (!transition->change.handle)
             return -ENOENT;
-        const int error = backing_ready(transition->change.handle);
+        error = backing_ready(transition->change.handle);
         if (error != 0)
             return error;
-        if (record_look(context, inode))
-            (void)notify_inode(context, inode); /* a lost drop is made up by the acquire's own */
-    } else {
-        guard_confirm(context, inode);
     }
-    return lock_claims(context, inode, &transition->change, &transition->claims);
+    if (!takes(&transition->change) || context->lease_ms > 0) /* else each would cost a read */
+        guard_confirm(context, inode);
+    error = lock_claims(context, inode, &transition->change, &transition->claims);
+    if (error == 0 && takes(&transition->change))
+        look(context, transition);
+    return error;
 }
 
 /* ---- ending ---- */
@@ -215,7 +231,8 @@ static void finish(struct context *context, struct transition *transition, int e
         transition->answer(context, transition, error);
     else
         pool_reply(context->pool, &transition->job, error);
-    record_file_guard(context, inode);
+    if (error == 0 && transition->handoff.plan.kind == HANDOFF_ACQUIRE)
+        refresh_guard_record(context, inode);
     pool_finish(context->pool, &transition->job);
 }
 

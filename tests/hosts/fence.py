@@ -183,10 +183,19 @@ def is_open_below(pair, name):
     return False
 
 
+def record_is_guarded(pair, name):
+    """A lock lies on the record, at the store."""
+    ino = os.stat(pair.record_path(name)).st_ino
+    with open("/proc/locks", encoding="ascii") as file:
+        return any(f":{ino} " in line for line in file)
+
+
 def keeps_the_owners_record(give):
     """A host that does not know yet that it has lost its image hands it over."""
     def scenario(pair):
         name, a = owned(pair)
+        if not pair.twin:
+            testbed.wait_until(lambda: record_is_guarded(pair, name), what="the record's lock")
         b = taken_over(pair, name)
         record = pair.record(name)
         give(a)

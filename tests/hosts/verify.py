@@ -120,7 +120,7 @@ def what_cannot_be_read_is_not_known_to_be_stale(pair):
     name, _, b = handed_over(pair)
     start = new_log(pair.b)
     b.lock(1, *BEFORE_201)
-    pair.b.control("fail read EIO 2 2")  # its record is read twice before; an image's head beside
+    pair.b.control("fail read EIO 20 1")  # its record is read before
     b.lock(1, 201)
     pair.b.control("fail read EIO 0")
     expect_state(pair, b, 1, "owner")

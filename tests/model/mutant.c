@@ -303,7 +303,6 @@ const struct mutant mutants[] = {
         .guard = "a look at the guard before a quiet lock",
         .scenario = "two-handles",
         .mutation = MUTATION_UNCHECKED_RELOCK,
-        .is_gap = true,
     },
     {
         .name = "swallowed-error",
