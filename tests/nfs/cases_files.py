@@ -154,15 +154,18 @@ class Emulator:
         self.process = site.bed.spawn(
             ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={host.directory}",
              "--server", f"type=unixio,path={path}", "--flags", "not-need-init,startup-clear"])
-        testbed.wait_until(lambda: self.process.poll() is not None or os.path.exists(path), 60,
-                           "swtpm")
         self.socket = site.held.enter_context(socket.socket(socket.AF_UNIX))
-        self.refused = not self.answers(path)
+        testbed.wait_until(lambda: self.process.poll() is not None or self.connects(path), 60,
+                           "swtpm")
+        self.refused = not self.answers()
 
-    def answers(self, path):
+    def connects(self, path):
+        """Its socket has a name before it listens."""
+        return self.socket.connect_ex(path) == 0
+
+    def answers(self):
         """It listens before it has its directory's lock, and ends where it does not get it."""
         try:
-            self.socket.connect(path)
             self.has(0)
             return True
         except (OSError, struct.error):
