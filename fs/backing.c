@@ -58,10 +58,12 @@ static int open_delayed(struct handle *handle)
 
     if (opened < 0)
         return opened;
-    if (dup3(opened, handle->fd, O_CLOEXEC) < 0)
+    if (dup3(opened, handle->fd, O_CLOEXEC) < 0) {
         error = -errno;
-    else
+    } else {
         atomic_store(&handle->is_delayed, false);
+        handle_apply_flags(handle); /* F_SETFL may have come meanwhile */
+    }
     close(opened);
     return error;
 }

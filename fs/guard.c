@@ -148,6 +148,7 @@ void guard_last_close(struct context *context, struct inode *inode)
     pthread_mutex_lock(&inode->mutex);
     const bool before = inode->guard_fd >= 0;
     inode->guard_fd = -1;
+    inode->guard_is_lost = false;
     pthread_mutex_unlock(&inode->mutex);
     count_guarded(context, before, false);
 }
@@ -213,6 +214,8 @@ void guard_acquired(struct context *context, struct inode *inode)
 {
     pthread_mutex_lock(&inode->mutex);
     const bool ends = inode->is_kept_fenced && owner_state(&inode->owner) != OWNER_FENCED;
+    if (ends)
+        inode->guard_is_lost = false; /* of the locks that it had before */
     if (ends)
         inode->is_kept_fenced = false;
     pthread_mutex_unlock(&inode->mutex);
@@ -388,10 +391,15 @@ int guard_failed(struct context *context, struct inode *inode, int error)
 void guard_lost(struct context *context, struct inode *inode)
 {
     pthread_mutex_lock(&inode->mutex);
-    inode->guard_check_is_due = true;
-    inode->guard_is_lost = true;
+    const enum owner_state state = owner_state(&inode->owner);
+    const bool had_any = inode->guard_fd >= 0 && (state == OWNER_OWNER || state == OWNER_SHARED);
+    if (had_any) {
+        inode->guard_check_is_due = true;
+        inode->guard_is_lost = true;
+    }
     pthread_mutex_unlock(&inode->mutex);
-    ask(context->watch);
+    if (had_any)
+        ask(context->watch);
 }
 
 static void checked(struct context *context, struct inode *inode, int error, void *data)

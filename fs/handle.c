@@ -188,11 +188,21 @@ struct handle *handle_open(struct context *context, struct inode *inode, int fd,
     return handle;
 }
 
+#define FOLLOWED (O_APPEND | O_DIRECT)
+
+void handle_apply_flags(struct handle *handle)
+{
+    const int present = fcntl(handle->fd, F_GETFL);
+    const int wanted = (present & ~FOLLOWED) | (atomic_load(&handle->flags) & FOLLOWED);
+
+    if (present >= 0 && present != wanted)
+        (void)fcntl(handle->fd, F_SETFL, wanted); /* a store that refuses shows it by the request */
+}
+
 void handle_follow_flags(struct handle *handle, int flags)
 {
-    const int followed = O_APPEND | O_DIRECT;
     const int known = atomic_load(&handle->flags);
-    const int wanted = (known & ~followed) | (flags & followed);
+    const int wanted = (known & ~FOLLOWED) | (flags & FOLLOWED);
 
     if (wanted == known)
         return;

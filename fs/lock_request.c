@@ -172,8 +172,11 @@ static void run_question(struct context *context, struct job *job)
         pool_again(context->pool, job, LOCK_CLOSING_AGAIN_MS);
         return;
     }
-    if (!ask_table(context, job->inode, &question->change.range, &lock))
+    if (!ask_table(context, job->inode, &question->change.range, &lock)) {
+        pthread_mutex_lock(&job->inode->description_mutex); /* no lock is on two of them meanwhile */
         error = ask_below(job->inode, &question->change, &lock);
+        pthread_mutex_unlock(&job->inode->description_mutex);
+    }
     answer(context, question, error, &lock);
 }
 

@@ -33,7 +33,7 @@ struct held {
     int fd, second_fd; /* the latter -1: there is none */
     bool has_ranges;   /* of `owner` */
     uint64_t owner;    /* of these */
-    bool has_flock;
+    bool has_flock, flock_is_exclusive;
     bool is_exclusive; /* any of the locks is */
 };
 
@@ -83,7 +83,7 @@ static void share(const struct held *held)
 {
     if (set_ranges(held, held->fd, true, F_RDLCK) != 0)
         (void)set_ranges(held, held->fd, true, F_UNLCK); /* taking them anew will tell */
-    if (set_flock(held, held->fd, LOCK_SH) != 0)
+    if (held->flock_is_exclusive && set_flock(held, held->fd, LOCK_SH) != 0)
         (void)set_flock(held, held->fd, LOCK_UN);
 }
 
@@ -92,7 +92,7 @@ static int make_exclusive(const struct held *held, int fd)
 {
     const int error = set_ranges(held, fd, true, F_WRLCK);
 
-    return error != 0 || !held->is_exclusive ? error : set_flock(held, fd, LOCK_EX);
+    return error != 0 || !held->flock_is_exclusive ? error : set_flock(held, fd, LOCK_EX);
 }
 
 static int share_with(const struct held *held, int fd)
@@ -102,17 +102,24 @@ static int share_with(const struct held *held, int fd)
     return error != 0 ? error : set_flock(held, fd, LOCK_SH);
 }
 
+/* Locks that may be lost are not taken anew. Of a description that cannot read nothing is learned. */
+static int confirm(const struct held *held)
+{
+    const int error = held->has_ranges || held->has_flock ? guard_probe(held->fd) : 0;
+
+    return error == -EOPNOTSUPP ? 0 : error;
+}
+
 /*
- * Shared locks are on the new description before they leave the old one. -ENOLCK: they were lost
- * before, or exclusive ones on the way.
+ * Shared locks are on the new description before they leave the old one. -ENOLCK: exclusive ones
+ * were lost on the way. -EIO, -EBADF: they may have been lost before.
  */
 static int carry(const struct held *held, int fd)
 {
-    const bool has_locks = held->has_ranges || held->has_flock;
-    int error;
+    int error = confirm(held);
 
-    if (has_locks && guard_probe(held->fd) != 0)
-        return -ENOLCK;
+    if (error != 0)
+        return error;
     if (held->is_exclusive)
         share(held);
     error = share_with(held, fd);
@@ -139,6 +146,11 @@ static void note_opened(const struct held *held, const struct stat *now, bool is
     pthread_mutex_unlock(&inode->mutex);
 }
 
+static bool is_refusal(int error)
+{
+    return error == -EACCES || error == -EPERM;
+}
+
 /* The descriptors' numbers stay: whoever uses one by then goes on by the new description. */
 static int renew(const struct held *held, const struct stat *now)
 {
@@ -151,8 +163,9 @@ static int renew(const struct held *held, const struct stat *now)
         error = carry(held, fd);
         close(fd); /* nothing was written by it, or there are others of its description */
     }
-    note_opened(held, now, error == 0);
-    return error;
+    if (error == 0 || is_refusal(error))
+        note_opened(held, now, error == 0);
+    return error; /* of anything else the next time is another try */
 }
 
 static bool has_changed(const struct opened_as *opened, const struct stat *now)
@@ -181,6 +194,7 @@ struct round {
     bool was_exclusive;
     bool is_lost; /* locks */
     int error;    /* of the last that was refused */
+    int passing;  /* another one, which may not come again: 0 or a negative errno */
 };
 
 /* An owner is refused nothing, and what was refused before is so until something changes. */
@@ -200,10 +214,13 @@ static void renew_in(struct round *round, struct held *held, struct opened_as *o
     held->opened = opened;
     error = renew(held, &round->now);
     round->renewed += error == 0;
-    round->refused += error != 0 && error != -ENOLCK;
+    round->refused += is_refusal(error);
     round->is_lost = round->is_lost || error == -ENOLCK;
     round->was_exclusive = round->was_exclusive || held->is_exclusive;
-    round->error = error != 0 ? error : round->error;
+    if (is_refusal(error))
+        round->error = error;
+    else if (error != 0 && error != -ENOLCK)
+        round->passing = error;
 }
 
 /* Those that come later are opened as the file is now; none goes. */
@@ -213,6 +230,16 @@ static struct handle *first_handle(struct inode *inode)
     struct handle *first = inode->handles;
     pthread_mutex_unlock(&inode->mutex);
     return first;
+}
+
+static struct opened_as opened_now(const struct handle *handle)
+{
+    struct inode *inode = handle->inode;
+
+    pthread_mutex_lock(&inode->mutex);
+    const struct opened_as opened = handle->opened;
+    pthread_mutex_unlock(&inode->mutex);
+    return opened;
 }
 
 static bool was_lost(const struct handle *handle)
@@ -238,7 +265,7 @@ static struct description *shared_description(const struct inode *inode,
 static void renew_handle(struct round *round, struct handle *handle)
 {
     struct inode *inode = round->inode;
-    const struct description *description = shared_description(inode, handle);
+    struct description *description = shared_description(inode, handle);
     struct held held = held_by(inode, description);
 
     if (handle->is_delayed || was_lost(handle) || (description && description->is_lost) ||
@@ -247,9 +274,12 @@ static void renew_handle(struct round *round, struct handle *handle)
     held.fd = handle->fd;
     held.second_fd = description ? description->fd : -1;
     held.has_flock = range_handle_holds(&inode->flocks, handle->number, RANGE_READ);
-    held.is_exclusive =
-        held.is_exclusive || range_handle_holds(&inode->flocks, handle->number, RANGE_WRITE);
+    held.flock_is_exclusive = range_handle_holds(&inode->flocks, handle->number, RANGE_WRITE);
+    held.is_exclusive = held.is_exclusive || held.flock_is_exclusive;
     renew_in(round, &held, &handle->opened);
+    handle_apply_flags(handle); /* F_SETFL may have come meanwhile */
+    if (description)
+        description->opened = opened_now(handle);
 }
 
 static bool is_of_open_handle(struct inode *inode, const struct description *description)
@@ -282,10 +312,21 @@ static void renew_fresh(struct round *round)
     if (fd < 0)
         return; /* the next such read tells */
     pthread_mutex_lock(&inode->mutex);
-    if (inode->direct_fd >= 0)
+    const int old = inode->direct_fd >= 0 ? fcntl(inode->direct_fd, F_DUPFD_CLOEXEC, 0) : -1;
+    if (old >= 0)
         (void)dup3(fd, inode->direct_fd, O_CLOEXEC); /* of a good number: cannot fail */
     pthread_mutex_unlock(&inode->mutex);
+    if (old >= 0)
+        close(old); /* asks the store: not with the mutex held */
     close(fd);
+}
+
+static enum inode_access access_now(struct inode *inode)
+{
+    pthread_mutex_lock(&inode->mutex);
+    const enum inode_access access = inode->access;
+    pthread_mutex_unlock(&inode->mutex);
+    return access;
 }
 
 static void set_access(struct inode *inode, enum inode_access access)
@@ -311,6 +352,9 @@ static void say(const struct round *round)
         log_notice("%s/%s: it was given to %u:%u, mode %04o, while a guest has it open: it is "
                    "opened again as its owner",
                    context->options.mountpoint, name, uid, gid, mode);
+    if (round->is_lost)
+        log_error("%s/%s: a lock of its guest could not be taken again; another host may have it",
+                  context->options.mountpoint, name);
     if (round->renewed > 0 && round->was_exclusive)
         log_warning("%s/%s: its exclusive locks could not be carried over without a gap: for a "
                     "moment they were shared, or none",
@@ -323,6 +367,7 @@ static void run(struct round *round)
     struct inode *inode = round->inode;
 
     round->refused = 0;
+    round->passing = 0;
     for (struct handle *handle = first_handle(inode); handle; handle = handle->next)
         renew_handle(round, handle);
     for (struct description *description = inode->descriptions; description;
@@ -342,10 +387,25 @@ static bool is_outrun(struct round *round)
             before.st_mode != round->now.st_mode);
 }
 
+/* It was given back to those who have it open. */
+static bool is_given_back(const struct round *round)
+{
+    for (const struct handle *handle = first_handle(round->inode); handle; handle = handle->next) {
+        if (opened_now(handle).uid != round->now.st_uid)
+            return false;
+    }
+    return true;
+}
+
 static void conclude(struct round *round)
 {
-    if (round->renewed + round->refused == 0 && !round->is_lost)
+    if (round->passing != 0) /* its locks may be lost, if it is one of these errors */
+        (void)guard_failed(round->context, round->inode, round->passing);
+    if (round->renewed + round->refused == 0 && !round->is_lost) {
+        if (access_now(round->inode) == ACCESS_REFUSED && is_given_back(round))
+            set_access(round->inode, ACCESS_AS_OPENED);
         return;
+    }
     renew_fresh(round);
     set_access(round->inode, round->refused > 0 ? ACCESS_REFUSED : ACCESS_AS_OWNER);
     if (round->is_lost)
@@ -370,15 +430,7 @@ static bool renew_all(struct context *context, struct inode *inode, bool is_refu
          tries++)
         run(&round);
     conclude(&round);
-    return !round.is_lost;
-}
-
-static enum inode_access access_now(struct inode *inode)
-{
-    pthread_mutex_lock(&inode->mutex);
-    const enum inode_access access = inode->access;
-    pthread_mutex_unlock(&inode->mutex);
-    return access;
+    return !round.is_lost && round.passing == 0;
 }
 
 /* Another thread may have been faster: then nothing was left to do. */
@@ -423,16 +475,6 @@ void protect_look(struct context *context, struct inode *inode)
 {
     protect_changed(context, inode);
     removed_look(context, inode);
-}
-
-static struct opened_as opened_now(const struct handle *handle)
-{
-    struct inode *inode = handle->inode;
-
-    pthread_mutex_lock(&inode->mutex);
-    const struct opened_as opened = handle->opened;
-    pthread_mutex_unlock(&inode->mutex);
-    return opened;
 }
 
 bool protect_has_renewed(const struct handle *handle)

@@ -88,7 +88,7 @@ static int compare(const struct digest_extent *extent, const char *bytes, uint64
     return memcmp(digest, extent->digest, DIGEST_BYTES) == 0 ? 0 : READ_BACK_DIFFERS;
 }
 
-/* One error is no other extent's: then each is read for itself. */
+/* An error, or a read that ends early by one, is no other extent's: each is read for itself then. */
 static void read_run(struct reading *reading, const struct run *run)
 {
     const char *bytes;
@@ -102,7 +102,7 @@ static void read_run(struct reading *reading, const struct run *run)
                                   .start = extent->offset,
                                   .end = extent->offset + extent->length};
 
-        if (count >= 0)
+        if (count >= 0 && (run->count == 1 || alone.end <= run->start + (uint64_t)count))
             reading->results[extent - reading->extents] =
                 compare(extent, bytes, run->start, (size_t)count);
         else if (run->count == 1)

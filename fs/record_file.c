@@ -301,7 +301,7 @@ static int read_and_judge(struct context *context, struct inode *inode,
         return -ENOMEM;
     pthread_mutex_lock(&handle->mutex);
     size = read_fresh(handle, bytes);
-    *lost = size < 0 && handle->is_guarded;
+    *lost = handle->is_guarded && (size == -EIO || size == -EBADF);
     error = size < 0 ? (int)size : judge(context, inode, handle, bytes, (size_t)size, seen);
     if (size < 0 && !*lost)
         say_once(context, inode, strerror((int)-size));
@@ -339,8 +339,10 @@ int record_file_read(struct context *context, struct inode *inode, struct record
     if (!record_file_is_kept(context, inode))
         return required && S_ISREG(inode->type) && !context->records ? -EIO : 0;
     error = read_record(context, inode, seen, &lost);
-    if (lost)
+    if (lost) {
+        (void)guard_failed(context, inode, -EIO); /* its file's locks may be lost, too */
         error = read_record(context, inode, seen, &lost);
+    }
     return required ? error : 0;
 }
 

@@ -277,6 +277,29 @@ exclusive("range", "lock 1 w 0 0")
 exclusive("flock", "flock 1 ex")
 
 
+@theme.scenario("protect=off,profile=flock,deadline=1000", options="profile=flock,deadline=1000")
+def who_cannot_read_is_not_taken_for_one_whose_lock_is_lost(pair):
+    name = given_image(pair)
+    a = pair.a.vmm(name, "w+d", as_user=True)
+    a.ask("flock 1 ex")
+    expect_state(pair, a, 1, "owner")
+    chown(pair.b.path(name), 0o600)
+    expect_works(a, f"write 1 0 {HALF} B")
+    expect_state(pair, a, 1, "owner")
+
+
+@theme.scenario("protect=off,deadline=1000", options=QUICK)
+def a_moment_without_memory_is_not_for_good(pair):
+    name = given_image(pair)
+    a = guest(pair, name)
+    pair.a.control("fail open ENOMEM 100")
+    chown(pair.b.path(name), 0o600)
+    testbed.check(a.error("write 1 0 4096 B") != 0, "written by a description that is refused")
+    pair.a.control("fail open ENOMEM 0")
+    expect_works(a, f"write 1 0 {HALF} B")
+    expect_state(pair, a, 1, "owner")
+
+
 @theme.scenario(options="profile=range,deadline=1000")
 def who_loses_an_exclusive_lock_on_the_way_is_fenced(pair):
     name = given_image(pair)
