@@ -104,11 +104,11 @@ enum beacon_verdict beacon_decode(const uint8_t *file, size_t size, struct beaco
 struct beacon_name beacon_name(const struct record_host *host)
 {
     struct beacon_name name;
-    char *to = name.text;
+    size_t at = 0;
 
-    for (size_t i = 0; i < sizeof(host->machine_id); i++)
-        to += sprintf(to, "%02x", host->machine_id[i]);
-    (void)sprintf(to, "-%016" PRIx64, host->instance); /* 49 characters: they fit */
+    for (size_t i = 0; i < sizeof(host->machine_id); i++, at += 2)
+        snprintf(name.text + at, sizeof(name.text) - at, "%02x", host->machine_id[i]);
+    snprintf(name.text + at, sizeof(name.text) - at, "-%016" PRIx64, host->instance);
     return name;
 }
 

@@ -42,7 +42,7 @@ struct context {
     unsigned lease_ms;  /* of the store; 0: it tells none */
     int64_t mounted_ns; /* CLOCK_REALTIME */
     struct removed_watch *removed_watch;
-    bool passthrough;   /* negotiated with the kernel */
+    bool passthrough;              /* negotiated with the kernel */
     atomic_uint_fast64_t odd_host; /* of which mount peer.c has said so last; 0: of none */
 };
 

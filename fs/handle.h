@@ -85,7 +85,8 @@ struct handle *handle_reader(const struct inode *inode);
 /* Unlinks and frees it, closes its description; the inode's reference goes with it. */
 void handle_close(struct context *context, struct handle *handle);
 
-/* Sets the flags that are followed on its description, which was opened while they may have moved. */
+/* Sets the flags that are followed on its description, which was opened while they may have moved.
+ */
 void handle_apply_flags(struct handle *handle);
 
 /* The caller's F_SETFL is not told to a filesystem: a request's flags are, and are followed. */

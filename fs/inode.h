@@ -94,8 +94,8 @@ struct inode {
     int guard_fd;              /* guard.h: by which others than holders of locks write, or -1 */
     bool guard_is_direct;
     bool guard_check_is_due;
-    int64_t guard_seen_ns;    /* when the store was last asked for its locks, and had them */
-    bool guard_is_lost; /* so it showed when locks were taken anew */
+    int64_t guard_seen_ns; /* when the store was last asked for its locks, and had them */
+    bool guard_is_lost;    /* so it showed when locks were taken anew */
     enum inode_access access;
     uint64_t opens_at_fence;  /* of `opens`: later ones may read */
     bool is_kept_fenced;      /* a reference of its own keeps it: the fence outlives the kernel's */

@@ -173,7 +173,8 @@ static void run_question(struct context *context, struct job *job)
         return;
     }
     if (!ask_table(context, job->inode, &question->change.range, &lock)) {
-        pthread_mutex_lock(&job->inode->description_mutex); /* no lock is on two of them meanwhile */
+        pthread_mutex_lock(
+            &job->inode->description_mutex); /* no lock is on two of them meanwhile */
         error = ask_below(job->inode, &question->change, &lock);
         pthread_mutex_unlock(&job->inode->description_mutex);
     }

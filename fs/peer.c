@@ -25,8 +25,7 @@ void peer_look(struct context *context, const struct record *record)
     const int64_t now_ns = clock_ns(CLOCK_REALTIME);
     const int64_t booted_ns = now_ns - clock_ns(CLOCK_BOOTTIME);
     const struct record_host *host = &record->host;
-    const enum record_oddity oddity =
-        record_host_oddity(record, &context->host, now_ns, booted_ns);
+    const enum record_oddity oddity = record_host_oddity(record, &context->host, now_ns, booted_ns);
 
     if (oddity == RECORD_HOST_FINE || !is_news(context, host))
         return;

@@ -102,7 +102,8 @@ static int share_with(const struct held *held, int fd)
     return error != 0 ? error : set_flock(held, fd, LOCK_SH);
 }
 
-/* Locks that may be lost are not taken anew. Of a description that cannot read nothing is learned. */
+/* Locks that may be lost are not taken anew. Of a description that cannot read nothing is learned.
+ */
 static int confirm(const struct held *held)
 {
     const int error = held->has_ranges || held->has_flock ? guard_probe(held->fd) : 0;

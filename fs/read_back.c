@@ -88,7 +88,8 @@ static int compare(const struct digest_extent *extent, const char *bytes, uint64
     return memcmp(digest, extent->digest, DIGEST_BYTES) == 0 ? 0 : READ_BACK_DIFFERS;
 }
 
-/* An error, or a read that ends early by one, is no other extent's: each is read for itself then. */
+/* An error, or a read that ends early by one, is no other extent's: each is read for itself then.
+ */
 static void read_run(struct reading *reading, const struct run *run)
 {
     const char *bytes;

@@ -292,8 +292,7 @@ static int open_in_subdirectory(const struct record_directory *directory, const 
     _cleanup_caller_ struct caller caller = caller_begin_as(directory->uid, directory->gid);
     if (caller.error != 0)
         return caller.error;
-    const int parent = open_subdirectory(directory, subdirectory, O_PATH,
-                                         (flags & O_CREAT) != 0);
+    const int parent = open_subdirectory(directory, subdirectory, O_PATH, (flags & O_CREAT) != 0);
     if (parent < 0)
         return parent;
     int fd = openat(parent, name, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);

@@ -214,7 +214,7 @@ void record_file_guard(struct context *context, struct inode *inode)
         record->is_guarded = fcntl(record->fd, F_OFD_SETLK, &lock) == 0;
         if (!record->is_guarded)
             log_info("no lock on the record of inode %ju: %s", (uintmax_t)inode->identity.ino,
-                      strerror(errno));
+                     strerror(errno));
     }
     pthread_mutex_unlock(&record->mutex);
     record_handle_put(inode, record);

@@ -228,9 +228,10 @@ static void say_left(struct context *context, struct inode *inode, const struct 
     if (is_own)
         return;
     path = path_of(context, inode);
-    log_warning("%s: host %s owned it and never handed it over (generation %ju): what it wrote last "
-                "may be missing, and nothing is verified; check the image",
-                path ? path : "a file", record->host.name, (uintmax_t)record->generation);
+    log_warning(
+        "%s: host %s owned it and never handed it over (generation %ju): what it wrote last "
+        "may be missing, and nothing is verified; check the image",
+        path ? path : "a file", record->host.name, (uintmax_t)record->generation);
     free(path);
 }
 
