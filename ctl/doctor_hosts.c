@@ -237,6 +237,16 @@ static bool version_differs(struct hosts *hosts, const struct beacon *beacon)
     return true;
 }
 
+/* A machine that crashed and serves again has the beacon of its last boot, too, which stays fresh
+ * for a while: that was written last before the other one mounted. */
+static bool overlap(const struct beacon *a, const struct beacon *b)
+{
+    const bool a_is_first = a->mounted_ns <= b->mounted_ns;
+    const struct beacon *first = a_is_first ? a : b, *second = a_is_first ? b : a;
+
+    return first->time_ns >= second->mounted_ns;
+}
+
 static bool is_cloned(struct hosts *hosts, size_t i)
 {
     const struct beacon *beacon = &hosts->beacons[i];
@@ -245,7 +255,8 @@ static bool is_cloned(struct hosts *hosts, size_t i)
         const struct beacon *other = &hosts->beacons[j];
 
         if (!is_fresh(hosts, j) || !same_machine(beacon, other) ||
-            memcmp(beacon->host.boot_id, other->host.boot_id, sizeof(other->host.boot_id)) == 0)
+            memcmp(beacon->host.boot_id, other->host.boot_id, sizeof(other->host.boot_id)) == 0 ||
+            !overlap(beacon, other))
             continue;
         doctor_say(hosts->doctor, COLOUR_RED,
                    "give one of them another: rm /etc/machine-id, systemd-machine-id-setup, reboot",
