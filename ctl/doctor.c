@@ -41,7 +41,7 @@ static const struct check {
     {"kernel", doctor_kernel, NEED_NOTHING},     {"libfuse", doctor_libfuse, NEED_NOTHING},
     {"io_uring", doctor_io_uring, NEED_NOTHING}, {"security", doctor_security, NEED_NOTHING},
     {"limits", doctor_limits, NEED_NOTHING},     {"libvirt", doctor_libvirt, NEED_NOTHING},
-    {"guests", doctor_guests, NEED_NOTHING},     {"mount", doctor_mount, NEED_MOUNT},
+    {"mount", doctor_mount, NEED_MOUNT},         {"guests", doctor_guests, NEED_NOTHING},
     {"store", doctor_store, NEED_SOURCE},        {"options", doctor_options, NEED_SOURCE},
     {"lease", doctor_lease, NEED_SOURCE},        {"recovery", doctor_recovery, NEED_SOURCE},
     {"records", doctor_records, NEED_SOURCE},    {"lock", doctor_lock, NEED_SOURCE},

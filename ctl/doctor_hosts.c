@@ -21,6 +21,8 @@
 #define SECOND_NS INT64_C(1000000000)
 /* Clocks that follow the same time are nearer, also by a store whose times are coarse. */
 #define CLOCK_MOST_NS SECOND_NS
+/* A doctor that was not killed has removed its files long before. */
+#define LEFT_NS (600 * SECOND_NS)
 
 struct hosts {
     struct doctor *doctor;
@@ -86,16 +88,21 @@ static void read_one(struct hosts *hosts, int directory_fd, const char *name)
     uint8_t bytes[BEACON_BYTES + 1];
     struct stat attributes;
     struct beacon beacon;
-    enum beacon_verdict verdict = BEACON_DAMAGED;
+    enum beacon_verdict verdict;
     const int fd = openat(directory_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 
     if (fd < 0)
         return; /* its mount has ended meanwhile */
     const ssize_t count = pread(fd, bytes, sizeof(bytes), 0);
+    const bool is_read = count >= 0 && fstat(fd, &attributes) == 0;
 
-    if (count >= 0 && fstat(fd, &attributes) == 0)
-        verdict = beacon_decode(bytes, (size_t)count, &beacon);
     (void)close(fd); /* read only */
+    if (!is_read)
+        return;
+    verdict = beacon_decode(bytes, (size_t)count, &beacon);
+    if (verdict == BEACON_DAMAGED && scratch_is_file(name, attributes.st_size) &&
+        hosts->server_ns - mtime_of(&attributes) > LEFT_NS)
+        (void)unlinkat(directory_fd, name, 0); /* else the next one does */
     if (verdict == BEACON_VALID && !add(hosts, &beacon, mtime_of(&attributes))) {
         doctor_say(hosts->doctor, COLOUR_YELLOW, "try again", "out of memory: %s is not judged",
                    name);
@@ -324,14 +331,16 @@ static void say_missing_beacon(struct hosts *hosts)
 static int collect(struct hosts *hosts, const struct record_owner *owner)
 {
     const char *below;
-    int error = record_owner_begin(owner);
-    int fd;
+    int error, fd;
 
+    if (!owner->exists) /* nobody is there, and no file is made where nobody would remove it */
+        return 0;
+    error = record_owner_begin(owner);
     if (error != 0)
         return error;
     fd = record_owner_scratch(hosts->subject->source_fd, owner, &below);
     error = fd < 0 ? -fd : ask_clock(hosts, fd);
-    if (error == 0 && owner->exists)
+    if (error == 0)
         error = read_all(hosts, fd);
     if (fd >= 0)
         (void)close(fd); /* a directory */

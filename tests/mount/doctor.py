@@ -494,6 +494,25 @@ def what_is_no_beacon_does_no_harm(bed):
     doctor(bed, mount.path).expect("hosts", "green", "no other host")
 
 
+def what_a_killed_doctor_left_is_removed(bed):
+    """And nothing else: not one of a doctor that runs, nor a beacon without a machine id."""
+    source, mount = served(bed)
+    kept = set(forged_beacon.listing(source))
+    kept.add(os.path.basename(forged_beacon.write(source, "a", machine=bytes(16), age_s=3600)))
+    for number, (length, age_s, machine) in enumerate(((0, 3600, 0), (1, 3600, 0), (16, 3600, 0),
+                                                       (0, 60, 0), (1, 3600, 1))):
+        name = f"{machine:032x}-{number:016x}"
+        path = os.path.join(forged_beacon.directory(source), name)
+        with open(path, "wb") as file:
+            file.write(b"?" * length)
+        os.utime(path, (time.time() - age_s,) * 2)
+        if age_s < 600 or machine:
+            kept.add(name)
+    doctor(bed, mount.path)
+    check(set(forged_beacon.listing(source)) == kept, f"{forged_beacon.listing(source)}")
+    mount.umount()
+
+
 def hosts_of_one_machine_id(bed):
     source, mount = served(bed)
     forged_beacon.write(source, "a", machine=b"C" * 16, boot=b"1" * 16, instance=1, served_s=600)
@@ -539,6 +558,40 @@ def openers(bed):
                                        source + "/image", "past migfs")
         os.close(fd)
     doctor(bed, mount.path).expect_green("openers")
+
+
+def a_mount_below_its_source_is_not_past_it(bed):
+    source = bed.directory("source")
+    below = source + "/images"
+    os.mkdir(below)
+    for directory in (source, below):
+        with open(directory + "/image", "wb") as file:
+            file.truncate(1 << 20)
+    mount = bed.mount_migfs(source)
+    bed.run(["mount", "--bind", mount.path, below])
+    inside = below + "/image"
+
+    def found(path):
+        xml = "<domain>" + disk(path, "<driver cache='none'/>") + "</domain>"
+        return doctor(bed, below, files={"/etc/libvirt/qemu/vm.xml": xml})
+
+    fd = os.open(inside, os.O_RDWR)
+    report = found(inside)
+    report.expect_green("guests", "openers")
+    report.expect("guests", "green", "1 disks")
+    os.close(fd)
+    fd = os.open(source + "/image", os.O_RDWR)
+    report = found(source + "/image")
+    report.expect("openers", "red", source + "/image", "for writing")
+    report.expect("guests", "red", source + "/image")
+    os.close(fd)
+    found(source + "/not made yet").expect("guests", "red", "not made yet")
+    # Another migfs's, or any other filesystem's.
+    report = doctor(bed, source, files={"/etc/libvirt/qemu/vm.xml": "<domain>" + disk(inside) +
+                                        "</domain>"})
+    report.expect_green("guests")
+    bed.run(["umount", below])
+    mount.umount()
 
 
 def hand_over(bed, path):
@@ -690,10 +743,12 @@ CHECKS = (a_right_setup_is_green, a_source_before_it_is_mounted, all_mounts_with
           no_mount_is_said, lines_have_colour_check_text_and_mend, bad_arguments_are_refused,
           a_store_that_does_not_answer_is_red, kernel, libfuse, io_uring, selinux, apparmor,
           memory, descriptors, libvirt_settings, guests, mount_options, passthrough,
-          another_version_than_is_installed, source_that_is_not_seen, store, records, others_than_root, hosts_that_agree_are_green,
-          hosts_that_do_not_are_said, what_is_no_beacon_does_no_harm, hosts_of_one_machine_id,
-          a_crash_and_a_reboot_make_no_clone,
-          the_mount_s_own_beacon_is_missed, openers, images_written_past_their_record,
+          another_version_than_is_installed, source_that_is_not_seen, store, records,
+          others_than_root, hosts_that_agree_are_green, hosts_that_do_not_are_said,
+          what_is_no_beacon_does_no_harm, what_a_killed_doctor_left_is_removed,
+          hosts_of_one_machine_id, a_crash_and_a_reboot_make_no_clone,
+          the_mount_s_own_beacon_is_missed, openers, a_mount_below_its_source_is_not_past_it,
+          images_written_past_their_record,
           images_served_without_migfs, images_of_a_silent_host_are_not_asked_about,
           images_whose_record_is_not_read, images_of_another_device,
           images_where_a_listing_tells_no_types, images_served_by_migfs)
