@@ -22,7 +22,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* For one check. NFS gives up nothing by itself. */
+/* For one check to say nothing. NFS gives up nothing by itself. */
 #define CHECK_MOST_MS 30000
 
 /* What each of them needs; others are left out. */
@@ -41,7 +41,7 @@ static const struct check {
     {"kernel", doctor_kernel, NEED_NOTHING},     {"libfuse", doctor_libfuse, NEED_NOTHING},
     {"io_uring", doctor_io_uring, NEED_NOTHING}, {"security", doctor_security, NEED_NOTHING},
     {"limits", doctor_limits, NEED_NOTHING},     {"libvirt", doctor_libvirt, NEED_NOTHING},
-    {"guests", doctor_guests, NEED_NOTHING},     {"mount", doctor_mount, NEED_MOUNT},
+    {"mount", doctor_mount, NEED_MOUNT},         {"guests", doctor_guests, NEED_NOTHING},
     {"store", doctor_store, NEED_SOURCE},        {"options", doctor_options, NEED_SOURCE},
     {"lease", doctor_lease, NEED_SOURCE},        {"recovery", doctor_recovery, NEED_SOURCE},
     {"records", doctor_records, NEED_SOURCE},    {"lock", doctor_lock, NEED_SOURCE},
@@ -54,7 +54,8 @@ static const char *const colours[] = {
 
 /* ---- the child ---- */
 
-/* Four texts a finding: colour, check, mend, text. One without a colour: a check begins. */
+/* Four texts a finding: colour, check, mend, text. One without a colour: a check begins, or goes
+ * on. */
 static void send(struct doctor *doctor, const char *colour, const char *mend, const char *text)
 {
     (void)fprintf(doctor->out, "%s%c%s%c%s%c%s%c", colour, 0, doctor->check, 0, mend, 0, text,
@@ -79,6 +80,11 @@ void doctor_say(struct doctor *doctor, enum colour colour, const char *mend, con
     free(text);
 }
 
+void doctor_beat(struct doctor *doctor)
+{
+    send(doctor, "", "", "");
+}
+
 static bool is_possible(const struct check *check, const struct subject *subject)
 {
     return check->need == NEED_NOTHING ||
@@ -93,14 +99,14 @@ static int examine(const char *path, int out_fd)
 
     if (doctor.out == NULL)
         return EXIT_FAILED;
-    send(&doctor, "", "", "");
+    doctor_beat(&doctor);
     if (subject_open(&subject, path) != 0)
         return EXIT_FAILED;
     for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++) {
         doctor.check = checks[i].name;
         if (!is_possible(&checks[i], &subject))
             continue;
-        send(&doctor, "", "", "");
+        doctor_beat(&doctor);
         checks[i].run(&doctor, &subject);
     }
     subject_close(&subject);

@@ -47,6 +47,9 @@ struct doctor {
 void doctor_say(struct doctor *doctor, enum colour colour, const char *mend, const char *format,
                 ...) __attribute__((format(printf, 4, 5)));
 
+/* The check under way goes on: the store does answer it. */
+void doctor_beat(struct doctor *doctor);
+
 /* The checks; migfsctl(1) has what each looks at. */
 void doctor_kernel(struct doctor *doctor, const struct subject *subject);
 void doctor_libfuse(struct doctor *doctor, const struct subject *subject);

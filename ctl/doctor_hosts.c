@@ -21,6 +21,8 @@
 #define SECOND_NS INT64_C(1000000000)
 /* Clocks that follow the same time are nearer, also by a store whose times are coarse. */
 #define CLOCK_MOST_NS SECOND_NS
+/* A doctor that was not killed has removed its files long before. */
+#define LEFT_NS (600 * SECOND_NS)
 
 struct hosts {
     struct doctor *doctor;
@@ -86,16 +88,21 @@ static void read_one(struct hosts *hosts, int directory_fd, const char *name)
     uint8_t bytes[BEACON_BYTES + 1];
     struct stat attributes;
     struct beacon beacon;
-    enum beacon_verdict verdict = BEACON_DAMAGED;
+    enum beacon_verdict verdict;
     const int fd = openat(directory_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 
     if (fd < 0)
         return; /* its mount has ended meanwhile */
     const ssize_t count = pread(fd, bytes, sizeof(bytes), 0);
+    const bool is_read = count >= 0 && fstat(fd, &attributes) == 0;
 
-    if (count >= 0 && fstat(fd, &attributes) == 0)
-        verdict = beacon_decode(bytes, (size_t)count, &beacon);
     (void)close(fd); /* read only */
+    if (!is_read)
+        return;
+    verdict = beacon_decode(bytes, (size_t)count, &beacon);
+    if (verdict == BEACON_DAMAGED && scratch_is_file(name, attributes.st_size) &&
+        hosts->server_ns - mtime_of(&attributes) > LEFT_NS)
+        (void)unlinkat(directory_fd, name, 0); /* else the next one does */
     if (verdict == BEACON_VALID && !add(hosts, &beacon, mtime_of(&attributes))) {
         doctor_say(hosts->doctor, COLOUR_YELLOW, "try again", "out of memory: %s is not judged",
                    name);
@@ -237,6 +244,16 @@ static bool version_differs(struct hosts *hosts, const struct beacon *beacon)
     return true;
 }
 
+/* A machine that crashed and serves again has the beacon of its last boot, too, which stays fresh
+ * for a while: that was written last before the other one mounted. */
+static bool overlap(const struct beacon *a, const struct beacon *b)
+{
+    const bool a_is_first = a->mounted_ns <= b->mounted_ns;
+    const struct beacon *first = a_is_first ? a : b, *second = a_is_first ? b : a;
+
+    return first->time_ns >= second->mounted_ns;
+}
+
 static bool is_cloned(struct hosts *hosts, size_t i)
 {
     const struct beacon *beacon = &hosts->beacons[i];
@@ -245,7 +262,8 @@ static bool is_cloned(struct hosts *hosts, size_t i)
         const struct beacon *other = &hosts->beacons[j];
 
         if (!is_fresh(hosts, j) || !same_machine(beacon, other) ||
-            memcmp(beacon->host.boot_id, other->host.boot_id, sizeof(other->host.boot_id)) == 0)
+            memcmp(beacon->host.boot_id, other->host.boot_id, sizeof(other->host.boot_id)) == 0 ||
+            !overlap(beacon, other))
             continue;
         doctor_say(hosts->doctor, COLOUR_RED,
                    "give one of them another: rm /etc/machine-id, systemd-machine-id-setup, reboot",
@@ -313,14 +331,16 @@ static void say_missing_beacon(struct hosts *hosts)
 static int collect(struct hosts *hosts, const struct record_owner *owner)
 {
     const char *below;
-    int error = record_owner_begin(owner);
-    int fd;
+    int error, fd;
 
+    if (!owner->exists) /* nobody is there, and no file is made where nobody would remove it */
+        return 0;
+    error = record_owner_begin(owner);
     if (error != 0)
         return error;
     fd = record_owner_scratch(hosts->subject->source_fd, owner, &below);
     error = fd < 0 ? -fd : ask_clock(hosts, fd);
-    if (error == 0 && owner->exists)
+    if (error == 0)
         error = read_all(hosts, fd);
     if (fd >= 0)
         (void)close(fd); /* a directory */

@@ -4,9 +4,9 @@
  * written since the hand-over that its record tells of, and one that is being written under QEMU's
  * lock though no record names an owner.
  *
- * A lock is asked for only where a file was written within the last seconds: who writes is in touch
- * with the server. To ask about the locks of a host that is cut off may make a courteous server
- * take them away.
+ * To ask about the locks of a host that is cut off may make a courteous server take them away. So a
+ * lock is asked for only where a file was seen to be written between two looks at the server: who
+ * writes is heard by it. No clock decides that.
  */
 #include "doctor.h"
 #include "record_owner.h"
@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -30,53 +31,90 @@ enum {
     DEPTH_MOST = 8,
     FILES_MOST = 10000,
     NAMED_MOST = 8,
-    ACQUIRE_MOST_S = 4, /* more than the default of deadline= */
+    FRESH_MOST = 64,
+    BEAT_FILES = 100,
+    /* More than the default of deadline=: locks come before the record in an acquire. */
+    BETWEEN_LOOKS_S = 4,
+};
+
+enum claim {
+    CLAIM_NONE, /* there is no record */
+    CLAIM_OWNED,
+    CLAIM_RELEASED,
+    CLAIM_UNKNOWN, /* there may be one: it cannot be read, or not be understood */
+};
+
+struct image {
+    int fd; /* O_PATH: nothing of it is opened at the server */
+    char *path;
+    struct record_identity identity;
+    struct trace trace;
+    enum claim claim;
+    struct record record; /* where there is one */
 };
 
 struct images {
     struct doctor *doctor;
-    const struct subject *subject;
     struct record_owner owner;
     int records_fd;
-    int64_t now_ns; /* of this host; `hosts` says when that is far from the store's */
-    unsigned files, recorded, found;
-    bool is_cut; /* there were more files than are looked at */
+    dev_t device; /* SOURCE's: numbers of inodes are its */
+    unsigned files, recorded, unknown, found;
+    bool is_cut;                    /* there were more files than are looked at */
+    struct image fresh[FRESH_MOST]; /* those that may be being written */
+    unsigned fresh_count;
 };
 
-enum claim {
-    CLAIM_NONE, /* no record, or one that is of no use */
-    CLAIM_OWNED,
-    CLAIM_RELEASED,
-};
+/* A positive errno or 0 and the bytes of a record file. */
+static int read_bytes(const struct images *images, uint64_t ino, uint8_t *bytes, size_t size,
+                      size_t *length)
+{
+    char name[24];
+    int error = images->records_fd >= 0 ? record_owner_begin(&images->owner) : EBADF;
 
-static enum claim read_record(const struct images *images, uint64_t ino, struct record *record)
+    if (error != 0)
+        return error;
+    (void)snprintf(name, sizeof(name), "%jx", (uintmax_t)ino); /* it always fits */
+    const int fd = openat(images->records_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    const ssize_t count = fd >= 0 ? pread(fd, bytes, size, 0) : -1;
+
+    error = count < 0 ? errno : 0;
+    if (fd >= 0)
+        (void)close(fd); /* read only */
+    record_owner_end();
+    if (error == 0)
+        *length = (size_t)count;
+    return error;
+}
+
+static enum claim read_record(const struct images *images, const struct record_identity *identity,
+                              struct record *record)
 {
     static uint8_t bytes[RECORD_FILE_BYTES + 1];
-    const struct record_identity identity = {.ino = ino};
     unsigned slot;
-    char name[24];
-    int fd = -1;
-    ssize_t count = -1;
+    size_t length;
+    const int error = read_bytes(images, identity->ino, bytes, sizeof(bytes), &length);
 
-    (void)snprintf(name, sizeof(name), "%jx", (uintmax_t)ino); /* it always fits */
-    if (images->records_fd >= 0 && record_owner_begin(&images->owner) == 0) {
-        fd = openat(images->records_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-        count = fd >= 0 ? pread(fd, bytes, sizeof(bytes), 0) : -1;
-        if (fd >= 0)
-            (void)close(fd); /* read only */
-        record_owner_end();
-    }
-    if (count < 0 || record_decode(bytes, (size_t)count, &identity, record, &slot) != RECORD_VALID)
+    if (error != 0)
+        return error == ENOENT ? CLAIM_NONE : CLAIM_UNKNOWN;
+    switch (record_decode(bytes, length, identity, record, &slot)) {
+    case RECORD_VALID:
+        return record->state == RECORD_OWNED ? CLAIM_OWNED : CLAIM_RELEASED;
+    case RECORD_MISSING:
         return CLAIM_NONE;
-    return record->state == RECORD_OWNED ? CLAIM_OWNED : CLAIM_RELEASED;
+    default:
+        return CLAIM_UNKNOWN;
+    }
 }
 
 /* Whether another description holds QEMU's byte for writing: it has the image open to write. */
-static bool is_locked(int directory_fd, const char *name)
+static bool is_locked(const struct image *image)
 {
     struct flock lock = {
         .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = QEMU_WRITE_BYTE, .l_len = 1};
-    const int fd = openat(directory_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    char path[64];
+
+    (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", image->fd); /* it always fits */
+    const int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     const bool locked = fd >= 0 && fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 
     if (fd >= 0)
@@ -105,79 +143,165 @@ static void say_written(struct images *images, const char *path, const struct re
                    path, record->host.name);
 }
 
+static int64_t nanoseconds(const struct statx_timestamp *time)
+{
+    return time->tv_sec * SECOND_NS + time->tv_nsec;
+}
+
 /* At the server: what this host has cached may be older than the record. */
-static bool look(int directory_fd, const char *name, uint64_t *ino, struct trace *trace)
+static bool look(const struct images *images, struct image *image)
 {
     struct statx file;
 
-    if (statx(directory_fd, name, AT_SYMLINK_NOFOLLOW | AT_STATX_FORCE_SYNC, STATX_BASIC_STATS,
+    if (statx(image->fd, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC, STATX_BASIC_STATS | STATX_BTIME,
               &file) != 0 ||
-        !S_ISREG(file.stx_mode))
+        !S_ISREG(file.stx_mode) ||
+        makedev(file.stx_dev_major, file.stx_dev_minor) != images->device)
         return false;
-    *ino = file.stx_ino;
-    *trace = (struct trace){
+    image->identity = (struct record_identity){
+        .ino = file.stx_ino,
+        .birth_ns = (file.stx_mask & STATX_BTIME) != 0 ? nanoseconds(&file.stx_btime) : 0,
+    };
+    image->trace = (struct trace){
         .length_bytes = file.stx_size,
-        .mtime_ns = file.stx_mtime.tv_sec * SECOND_NS + file.stx_mtime.tv_nsec,
-        .ctime_ns = file.stx_ctime.tv_sec * SECOND_NS + file.stx_ctime.tv_nsec,
+        .mtime_ns = nanoseconds(&file.stx_mtime),
+        .ctime_ns = nanoseconds(&file.stx_ctime),
     };
     return true;
 }
 
 /* Whether a hand-over came between: what was seen says nothing then. */
-static bool has_moved(const struct images *images, uint64_t ino, enum claim claim,
-                      const struct record *before)
+static bool has_moved(const struct images *images, const struct image *image)
 {
     struct record now;
 
-    return read_record(images, ino, &now) != claim ||
-           (claim != CLAIM_NONE && now.sequence != before->sequence);
+    return read_record(images, &image->identity, &now) != image->claim ||
+           (image->claim == CLAIM_RELEASED && now.sequence != image->record.sequence);
 }
 
-/* Locks come before the record in an acquire, by its deadline at most. */
-static void wait_for_acquire(void)
+/* By this host's clock, so it says only which files are worth a second look. */
+static bool may_be_fresh(const struct image *image)
 {
-    const struct timespec pause = {.tv_sec = ACQUIRE_MOST_S};
+    struct timespec now;
 
-    nanosleep(&pause, NULL); /* cut short: no harm but the doubt */
+    clock_gettime(CLOCK_REALTIME, &now); /* cannot fail */
+    return llabs(now.tv_sec * SECOND_NS + now.tv_nsec - image->trace.mtime_ns) < RECENT_NS;
+}
+
+static void judge_trace(struct images *images, const struct image *image)
+{
+    if (image->claim == CLAIM_RELEASED &&
+        trace_compare(&image->record.trace, &image->trace) == TRACE_WRITTEN &&
+        !has_moved(images, image))
+        say_written(images, image->path, &image->record);
+}
+
+/* After the wait. */
+static void judge_fresh(struct images *images, struct image *image)
+{
+    const int64_t before_ns = image->trace.mtime_ns;
+
+    if (!look(images, image) || has_moved(images, image))
+        return;
+    if (image->trace.mtime_ns != before_ns && is_locked(image)) {
+        if (!has_moved(images, image))
+            say_served(images, image->path);
+        return;
+    }
+    judge_trace(images, image);
+}
+
+static void image_deinit(struct image *image)
+{
+    (void)close(image->fd); /* nothing was opened by it */
+    free(image->path);
+}
+
+/* Whether it is to be looked at again. */
+static bool judge(struct images *images, struct image *image)
+{
+    if (!look(images, image))
+        return false;
+    image->claim = read_record(images, &image->identity, &image->record);
+    images->recorded += image->claim == CLAIM_OWNED || image->claim == CLAIM_RELEASED;
+    images->unknown += image->claim == CLAIM_UNKNOWN;
+    /* Anew: the record may be younger than the first look. */
+    if (image->claim == CLAIM_OWNED || image->claim == CLAIM_UNKNOWN || !look(images, image))
+        return false;
+    if (may_be_fresh(image)) {
+        if (images->fresh_count + 1 < FRESH_MOST)
+            return true;
+        images->is_cut = true;
+    }
+    judge_trace(images, image);
+    return false;
 }
 
 static void look_at(struct images *images, int directory_fd, const char *name, const char *path)
 {
-    struct record record;
-    struct trace trace;
-    uint64_t ino;
-    enum claim claim;
+    struct image *image = &images->fresh[images->fresh_count];
 
-    if (!look(directory_fd, name, &ino, &trace))
+    image->fd = openat(directory_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (image->fd < 0)
         return;
-    claim = read_record(images, ino, &record);
-    images->recorded += claim != CLAIM_NONE;
-    /* Anew: the record may be younger than the first look. */
-    if (claim == CLAIM_OWNED || !look(directory_fd, name, &ino, &trace))
+    image->path = strdup(path);
+    if (image->path != NULL && judge(images, image))
+        images->fresh_count++;
+    else
+        image_deinit(image);
+}
+
+/* One wait for all of them. */
+static void look_again(struct images *images)
+{
+    const struct timespec pause = {.tv_sec = BETWEEN_LOOKS_S};
+
+    if (images->fresh_count == 0)
         return;
-    if (images->now_ns - trace.mtime_ns < RECENT_NS && is_locked(directory_fd, name)) {
-        wait_for_acquire();
-        if (!has_moved(images, ino, claim, &record) && is_locked(directory_fd, name))
-            say_served(images, path);
-        return;
+    doctor_beat(images->doctor);
+    nanosleep(&pause, NULL); /* cut short: less is seen to be written */
+    for (unsigned i = 0; i < images->fresh_count; i++) {
+        judge_fresh(images, &images->fresh[i]);
+        image_deinit(&images->fresh[i]);
     }
-    if (claim == CLAIM_RELEASED && trace_compare(&record.trace, &trace) == TRACE_WRITTEN &&
-        !has_moved(images, ino, claim, &record))
-        say_written(images, path, &record);
 }
 
 static void walk(struct images *images, int directory_fd, const char *path, unsigned depth);
 
-static void walk_into(struct images *images, int directory_fd, const char *name, const char *path,
-                      unsigned depth)
+/* 0, or a positive errno where it is no directory. */
+static int walk_into(struct images *images, int directory_fd, const char *name, const char *path,
+                     unsigned depth)
 {
+    struct stat found;
     const int fd = openat(directory_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
-    images->is_cut |= depth >= DEPTH_MOST;
-    if (fd >= 0 && depth < DEPTH_MOST)
+    if (fd < 0)
+        return errno;
+    const bool is_of_source = fstat(fd, &found) == 0 && found.st_dev == images->device;
+
+    images->is_cut |= is_of_source && depth >= DEPTH_MOST;
+    if (is_of_source && depth < DEPTH_MOST)
         walk(images, fd, path, depth + 1);
-    else if (fd >= 0)
+    else
         (void)close(fd); /* read only */
+    return 0;
+}
+
+static bool is_left_out(const char *name)
+{
+    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strcmp(name, RECORD_DIRECTORY) == 0;
+}
+
+/* Not every store tells in its listing what is a directory. */
+static void look_at_entry(struct images *images, int directory_fd, const struct dirent *entry,
+                          const char *path, unsigned depth)
+{
+    int error = ENOTDIR;
+
+    if (entry->d_type == DT_DIR || entry->d_type == DT_UNKNOWN)
+        error = walk_into(images, directory_fd, entry->d_name, path, depth);
+    if (error == ENOTDIR || error == ELOOP)
+        look_at(images, directory_fd, entry->d_name, path);
 }
 
 /* Takes the descriptor over. */
@@ -192,19 +316,17 @@ static void walk(struct images *images, int directory_fd, const char *path, unsi
     for (const struct dirent *entry = readdir(listing); entry != NULL; entry = readdir(listing)) {
         char *below = NULL;
 
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
-            strcmp(entry->d_name, RECORD_DIRECTORY) == 0)
+        if (is_left_out(entry->d_name))
             continue;
         if (images->files++ >= FILES_MOST) {
             images->is_cut = true;
             break;
         }
+        if (images->files % BEAT_FILES == 0)
+            doctor_beat(images->doctor);
         if (asprintf(&below, "%s/%s", path, entry->d_name) < 0)
             break;
-        if (entry->d_type == DT_DIR)
-            walk_into(images, directory_fd, entry->d_name, below, depth);
-        else
-            look_at(images, directory_fd, entry->d_name, below);
+        look_at_entry(images, directory_fd, entry, below, depth);
         free(below);
     }
     (void)closedir(listing); /* read only */
@@ -216,38 +338,52 @@ static void say_rest(const struct images *images)
         doctor_say(images->doctor, COLOUR_YELLOW, "see to these first", "and %u more images",
                    images->found - NAMED_MOST);
     if (images->is_cut)
-        doctor_say(images->doctor, COLOUR_YELLOW, "examine directories of it by themselves",
+        doctor_say(images->doctor, COLOUR_YELLOW, "keep less below SOURCE",
                    "not all files were looked at: they are more than %d, or deeper than %d "
-                   "directories",
-                   FILES_MOST, DEPTH_MOST);
-    else if (images->found == 0)
+                   "directories, or more than %d of them are being written",
+                   FILES_MOST, DEPTH_MOST, FRESH_MOST - 1);
+    if (images->unknown > 0)
+        doctor_say(images->doctor, COLOUR_YELLOW,
+                   geteuid() == 0 ? "examine the SOURCE that is mounted, and see `records`; a "
+                                    "record that is damaged is made anew by the next acquire"
+                                  : "run migfsctl doctor as root",
+                   "of %u files it is not known whether a record names their host: there is no "
+                   "record that can be read",
+                   images->unknown);
+    if (images->found == 0 && images->unknown == 0 && !images->is_cut)
         doctor_say(images->doctor, COLOUR_GREEN, NULL,
                    "%u files, %u of them with a record: none is seen to be written without migfs",
                    images->files, images->recorded);
 }
 
+static int open_records(const struct images *images, int source_fd)
+{
+    int fd;
+
+    if (!images->owner.exists || record_owner_begin(&images->owner) != 0)
+        return -1;
+    fd = openat(source_fd, RECORD_DIRECTORY, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    record_owner_end();
+    return fd;
+}
+
 void doctor_images(struct doctor *doctor, const struct subject *subject)
 {
-    struct images images = {.doctor = doctor,
-                            .subject = subject,
-                            .owner = record_owner_of(subject->source_fd),
-                            .records_fd = -1};
+    struct images images = {.doctor = doctor, .owner = record_owner_of(subject->source_fd)};
+    struct stat source;
     const int fd = openat(subject->source_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    struct timespec now;
 
-    clock_gettime(CLOCK_REALTIME, &now); /* cannot fail */
-    images.now_ns = now.tv_sec * SECOND_NS + now.tv_nsec;
-    if (images.owner.exists && record_owner_begin(&images.owner) == 0) {
-        images.records_fd = openat(subject->source_fd, RECORD_DIRECTORY,
-                                   O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        record_owner_end();
-    }
-    if (fd < 0) {
+    if (fd < 0 || fstat(fd, &source) != 0) {
         doctor_say(doctor, COLOUR_YELLOW, "see that it can be read", "%s: %s", subject->source,
                    strerror(errno));
+        if (fd >= 0)
+            (void)close(fd); /* read only */
         return;
     }
+    images.device = source.st_dev;
+    images.records_fd = open_records(&images, subject->source_fd);
     walk(&images, fd, subject->source, 0);
+    look_again(&images);
     if (images.records_fd >= 0)
         (void)close(images.records_fd); /* read only */
     say_rest(&images);

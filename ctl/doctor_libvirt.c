@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define QEMU_CONF "/etc/libvirt/qemu.conf"
 #define DOMAINS "/etc/libvirt/qemu"
@@ -115,19 +116,19 @@ struct guests {
     unsigned disks, said;
 };
 
-static void look_at(struct guests *guests, const char *guest, const struct guest_disk *disk)
+/* What is mounted below SOURCE is not of it. A path that leads nowhere yet is judged by its text.
+ */
+static bool is_into_source(const struct subject *subject, const char *path)
 {
-    const struct subject *subject = guests->subject;
+    struct stat source, file;
 
-    if (subject->source != NULL && is_at_or_below(disk->path, subject->source)) {
-        doctor_say(guests->doctor, COLOUR_RED,
-                   "virsh edit the guest: give the disk its path below the mountpoint of migfs",
-                   "%s: %s goes past migfs, into what it serves", guest, disk->path);
-        guests->said++;
-        return;
-    }
-    if (subject->mountpoint == NULL || !is_at_or_below(disk->path, subject->mountpoint))
-        return;
+    return subject->source != NULL && is_at_or_below(path, subject->source) &&
+           (stat(path, &file) != 0 || fstat(subject->source_fd, &source) != 0 ||
+            file.st_dev == source.st_dev);
+}
+
+static void look_at_driver(struct guests *guests, const char *guest, const struct guest_disk *disk)
+{
     guests->disks++;
     if (disk->is_read_only || strcmp(disk->cache, "none") == 0 ||
         strcmp(disk->cache, "directsync") == 0)
@@ -139,6 +140,21 @@ static void look_at(struct guests *guests, const char *guest, const struct guest
                    ? "%s: %s has cache='%s': what the guest flushes may be lost"
                    : "%s: %s has cache='%s': libvirt refuses to migrate it without --unsafe",
                guest, disk->path, disk->cache[0] != '\0' ? disk->cache : "default");
+}
+
+static void look_at(struct guests *guests, const char *guest, const struct guest_disk *disk)
+{
+    const struct subject *subject = guests->subject;
+
+    /* The mountpoint may be below SOURCE. */
+    if (subject->mountpoint != NULL && is_at_or_below(disk->path, subject->mountpoint)) {
+        look_at_driver(guests, guest, disk);
+    } else if (is_into_source(subject, disk->path)) {
+        doctor_say(guests->doctor, COLOUR_RED,
+                   "virsh edit the guest: give the disk its path below the mountpoint of migfs",
+                   "%s: %s goes past migfs, into what it serves", guest, disk->path);
+        guests->said++;
+    }
 }
 
 static void look_into(struct guests *guests, const char *name)

@@ -240,7 +240,13 @@ void doctor_lock(struct doctor *doctor, const struct subject *subject)
                    "whether the server sees a lock was not tried: only root may mount");
         return;
     }
-    error = record_owner_begin(&owner);
+    if (owner.error == 0 && !owner.exists) { /* nobody would remove the file if this is killed */
+        doctor_say(doctor, COLOUR_YELLOW, "mount it once, or run `migfsctl init`, and try again",
+                   "whether the server sees a lock was not tried: there is no %s/" RECORD_DIRECTORY,
+                   subject->source);
+        return;
+    }
+    error = owner.error != 0 ? owner.error : record_owner_begin(&owner);
     if (error == 0) {
         fd = record_owner_scratch(subject->source_fd, &owner, &below);
         error = fd < 0 ? -fd : 0;

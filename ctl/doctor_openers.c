@@ -7,6 +7,7 @@
 #include "small_file.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,10 +20,12 @@
 struct openers {
     struct doctor *doctor;
     const struct subject *subject;
+    dev_t device; /* SOURCE's */
     unsigned found;
     bool is_hidden; /* some process does not show what it has open */
 };
 
+/* By its name. What is mounted below SOURCE, as a migfs may be, is on another device. */
 static bool is_below_source(const struct subject *subject, const char *path)
 {
     const size_t length = strlen(subject->source);
@@ -81,7 +84,8 @@ static void look_at_descriptors(struct openers *openers, unsigned long pid)
             continue;
         path[length] = '\0';
         if (is_below_source(openers->subject, path) &&
-            fstatat(dirfd(listing), entry->d_name, &file, 0) == 0 && S_ISREG(file.st_mode))
+            fstatat(dirfd(listing), entry->d_name, &file, 0) == 0 && S_ISREG(file.st_mode) &&
+            file.st_dev == openers->device)
             say_opener(openers, pid, path, is_open_for_writing(pid, entry->d_name));
     }
     if (listing != NULL)
@@ -100,8 +104,16 @@ static bool is_migfs(unsigned long pid)
 void doctor_openers(struct doctor *doctor, const struct subject *subject)
 {
     struct openers openers = {.doctor = doctor, .subject = subject};
-    DIR *processes = opendir("/proc");
+    struct stat source;
+    DIR *processes;
 
+    if (fstat(subject->source_fd, &source) != 0) {
+        doctor_say(doctor, COLOUR_YELLOW, "see that it can be read", "%s: %s", subject->source,
+                   strerror(errno));
+        return;
+    }
+    openers.device = source.st_dev;
+    processes = opendir("/proc");
     if (processes == NULL)
         return; /* not without /proc */
     for (const struct dirent *entry = readdir(processes); entry != NULL;

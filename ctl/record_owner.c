@@ -78,3 +78,10 @@ struct scratch_name scratch_name(void)
     memcpy(name.text, made.text, sizeof(name.text));
     return name;
 }
+
+bool scratch_is_file(const char *name, off_t length_bytes)
+{
+    static const char no_machine[] = "00000000000000000000000000000000-";
+
+    return strncmp(name, no_machine, sizeof(no_machine) - 1) == 0 && length_bytes < BEACON_BYTES;
+}

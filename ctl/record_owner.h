@@ -37,5 +37,7 @@ struct scratch_name {
     char text[50];
 };
 struct scratch_name scratch_name(void);
+/* Whether a file may be such a one: that of a machine that has no id, shorter than a beacon. */
+bool scratch_is_file(const char *name, off_t length_bytes);
 
 #endif

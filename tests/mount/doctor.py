@@ -9,6 +9,7 @@ root.
 doctor.py [CHECK]...
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -16,6 +17,7 @@ import shlex
 import signal
 import struct
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
@@ -492,16 +494,47 @@ def what_is_no_beacon_does_no_harm(bed):
     doctor(bed, mount.path).expect("hosts", "green", "no other host")
 
 
+def what_a_killed_doctor_left_is_removed(bed):
+    """And nothing else: not one of a doctor that runs, nor a beacon without a machine id."""
+    source, mount = served(bed)
+    kept = set(forged_beacon.listing(source))
+    kept.add(os.path.basename(forged_beacon.write(source, "a", machine=bytes(16), age_s=3600)))
+    for number, (length, age_s, machine) in enumerate(((0, 3600, 0), (1, 3600, 0), (16, 3600, 0),
+                                                       (0, 60, 0), (1, 3600, 1))):
+        name = f"{machine:032x}-{number:016x}"
+        path = os.path.join(forged_beacon.directory(source), name)
+        with open(path, "wb") as file:
+            file.write(b"?" * length)
+        os.utime(path, (time.time() - age_s,) * 2)
+        if age_s < 600 or machine:
+            kept.add(name)
+    doctor(bed, mount.path)
+    check(set(forged_beacon.listing(source)) == kept, f"{forged_beacon.listing(source)}")
+    mount.umount()
+
+
 def hosts_of_one_machine_id(bed):
     source, mount = served(bed)
-    forged_beacon.write(source, "a", machine=b"C" * 16, boot=b"1" * 16, instance=1)
-    clone = forged_beacon.write(source, "b", machine=b"C" * 16, boot=b"2" * 16, instance=2)
+    forged_beacon.write(source, "a", machine=b"C" * 16, boot=b"1" * 16, instance=1, served_s=600)
+    clone = forged_beacon.write(source, "b", machine=b"C" * 16, boot=b"2" * 16, instance=2,
+                                served_s=300)
     doctor(bed, mount.path).expect("hosts", "red", "same /etc/machine-id", "systemd-machine-id-setup")
     os.unlink(clone)
     # Another mount of the same boot is none; nor is one that was left before a restart.
     forged_beacon.write(source, "a", machine=b"C" * 16, boot=b"1" * 16, instance=3)
     forged_beacon.write(source, "a", machine=b"C" * 16, boot=b"0" * 16, instance=4, age_s=900)
     doctor(bed, mount.path).expect_green("hosts")
+
+
+def a_crash_and_a_reboot_make_no_clone(bed):
+    """The dead boot's beacon is fresh for a while."""
+    source, mount = served(bed)
+    forged_beacon.write(source, "a", machine=b"C" * 16, boot=b"1" * 16, instance=1, served_s=600,
+                        age_s=90)
+    for instance, served_s in ((2, 10), (3, 0)):
+        forged_beacon.write(source, "a", machine=b"C" * 16, boot=b"2" * 16, instance=instance,
+                            served_s=served_s)
+        doctor(bed, mount.path).expect_green("hosts")
 
 
 def the_mount_s_own_beacon_is_missed(bed):
@@ -525,6 +558,40 @@ def openers(bed):
                                        source + "/image", "past migfs")
         os.close(fd)
     doctor(bed, mount.path).expect_green("openers")
+
+
+def a_mount_below_its_source_is_not_past_it(bed):
+    source = bed.directory("source")
+    below = source + "/images"
+    os.mkdir(below)
+    for directory in (source, below):
+        with open(directory + "/image", "wb") as file:
+            file.truncate(1 << 20)
+    mount = bed.mount_migfs(source)
+    bed.run(["mount", "--bind", mount.path, below])
+    inside = below + "/image"
+
+    def found(path):
+        xml = "<domain>" + disk(path, "<driver cache='none'/>") + "</domain>"
+        return doctor(bed, below, files={"/etc/libvirt/qemu/vm.xml": xml})
+
+    fd = os.open(inside, os.O_RDWR)
+    report = found(inside)
+    report.expect_green("guests", "openers")
+    report.expect("guests", "green", "1 disks")
+    os.close(fd)
+    fd = os.open(source + "/image", os.O_RDWR)
+    report = found(source + "/image")
+    report.expect("openers", "red", source + "/image", "for writing")
+    report.expect("guests", "red", source + "/image")
+    os.close(fd)
+    found(source + "/not made yet").expect("guests", "red", "not made yet")
+    # Another migfs's, or any other filesystem's.
+    report = doctor(bed, source, files={"/etc/libvirt/qemu/vm.xml": "<domain>" + disk(inside) +
+                                        "</domain>"})
+    report.expect_green("guests")
+    bed.run(["umount", below])
+    mount.umount()
 
 
 def hand_over(bed, path):
@@ -553,16 +620,110 @@ def images_written_past_their_record(bed):
                                    "never acquired", "migfsctl forget")
 
 
+@contextlib.contextmanager
+def writing(fd):
+    """A guest that writes as long as the block lasts."""
+    ends = threading.Event()
+
+    def write():
+        while not ends.wait(0.1):
+            os.pwrite(fd, b"guest", 0)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield
+    finally:
+        ends.set()
+        thread.join()
+
+
 def images_served_without_migfs(bed):
-    """As a QEMU of another host would: its lock, no record, and data that was just written."""
+    """As a QEMU of another host would: its lock, no record, and data that is being written."""
     source, mount = served(bed)
     fd = os.open(source + "/image", os.O_RDWR)
-    os.pwrite(fd, b"guest", 0)
-    doctor(bed, mount.path).expect_green("images")
+    with writing(fd):
+        doctor(bed, mount.path).expect_green("images")
+        lock(fd, 101)
+        doctor(bed, mount.path).expect("images", "red", source + "/image", "no record names",
+                                       "record=on")
+    os.close(fd)
+
+
+def images_of_a_silent_host_are_not_asked_about(bed):
+    """Whatever this host's clock has: who was not seen to write may be cut off."""
+    source, mount = served(bed)
+    fd = os.open(source + "/image", os.O_RDWR)
     lock(fd, 101)
-    doctor(bed, mount.path).expect("images", "red", source + "/image", "no record names", "record=on")
-    os.utime(source + "/image", (time.time() - 60,) * 2)  # who does not write is not asked about
-    doctor(bed, mount.path).expect_green("images")
+    for ahead_s in (0, -60, 5, 3600):
+        os.utime(source + "/image", (time.time() + ahead_s,) * 2)
+        doctor(bed, mount.path).expect_green("images")
+    os.close(fd)
+
+
+def images_whose_record_is_not_read(bed):
+    """They may have an owner: nothing is asked, nothing is claimed."""
+    source, mount = served(bed)
+    os.mkdir(source + "/sub")
+    with open(source + "/sub/image", "wb") as file:
+        file.truncate(1 << 20)
+    hand_over(bed, mount.path + "/image")
+    record = f"{source}/.migfs/{os.stat(source + '/image').st_ino:x}"
+    image, below = (os.open(path, os.O_RDWR) for path in (source + "/image", source + "/sub/image"))
+    for fd in (image, below):
+        lock(fd, 101)
+    with open(record, "rb") as file:
+        right = file.read()
+    torn = right[:100] + bytes([right[100] ^ 1]) + right[101:4096]
+    with writing(image), writing(below):
+        for bytes_ in (torn + torn, right[:4096]):
+            with open(record, "wb") as file:
+                file.write(bytes_)
+            report = doctor(bed, mount.path)
+            report.expect("images", "yellow", "of 1 files", "not known")
+            check("image is locked" not in str([text for _, text, _ in report.findings["images"]
+                                                if source + "/image" in text]),
+                  f"{report.findings['images']}")
+        report = doctor(bed, source + "/sub")
+        report.expect("images", "yellow", "of 1 files", "not known")
+        check(report.colours("images") == ["yellow"], f"{report.findings['images']}")
+        migfsctl = bed.install("migfsctl")
+        result = bed.run([migfsctl, "doctor", "--json", source], as_user=True, expect=None)
+        report = Report(result.returncode, json.loads(result.stdout)["subjects"][0])
+        report.expect("images", "yellow", "of 2 files", "as root")
+        check(report.colours("images") == ["yellow"], f"{report.findings['images']}")
+        with open(record, "wb") as file:  # of no bytes: there is none
+            pass
+        doctor(bed, mount.path).expect("images", "red", source + "/image", "no record names")
+    for fd in (image, below):
+        os.close(fd)
+
+
+def images_of_another_device(bed):
+    """Its numbers of inodes are not those that records have."""
+    source, mount = served(bed)
+    os.mkdir(source + "/sub")
+    script = f"mount -t tmpfs none {source}/sub; : >{source}/sub/image"
+    report = doctor(bed, mount.path, script=script)
+    report.expect("images", "green", "2 files")
+    check(report.colours("images") == ["green"], f"{report.findings['images']}")
+
+
+def images_where_a_listing_tells_no_types(bed):
+    testbed.require_tools("mkfs.ext4")
+    disk, source = bed.unique("disk"), bed.directory("source")
+    with open(disk, "wb") as file:
+        file.truncate(16 << 20)
+    bed.run(["mkfs.ext4", "-q", "-O", "^filetype", disk])
+    if bed.run(["mount", "-o", "loop", disk, source], expect=None).returncode != 0:
+        testbed.skip("no loop device, or no ext4 without filetype")
+    os.makedirs(source + "/a/b")
+    os.mkdir(source + "/.migfs", 0o700)
+    os.symlink("a", source + "/link")
+    fd = os.open(source + "/a/b/image", os.O_RDWR | os.O_CREAT)
+    lock(fd, 101)
+    with writing(fd):
+        doctor(bed, source).expect("images", "red", source + "/a/b/image", "no record names")
     os.close(fd)
 
 
@@ -582,10 +743,15 @@ CHECKS = (a_right_setup_is_green, a_source_before_it_is_mounted, all_mounts_with
           no_mount_is_said, lines_have_colour_check_text_and_mend, bad_arguments_are_refused,
           a_store_that_does_not_answer_is_red, kernel, libfuse, io_uring, selinux, apparmor,
           memory, descriptors, libvirt_settings, guests, mount_options, passthrough,
-          another_version_than_is_installed, source_that_is_not_seen, store, records, others_than_root, hosts_that_agree_are_green,
-          hosts_that_do_not_are_said, what_is_no_beacon_does_no_harm, hosts_of_one_machine_id,
-          the_mount_s_own_beacon_is_missed, openers, images_written_past_their_record,
-          images_served_without_migfs, images_served_by_migfs)
+          another_version_than_is_installed, source_that_is_not_seen, store, records,
+          others_than_root, hosts_that_agree_are_green, hosts_that_do_not_are_said,
+          what_is_no_beacon_does_no_harm, what_a_killed_doctor_left_is_removed,
+          hosts_of_one_machine_id, a_crash_and_a_reboot_make_no_clone,
+          the_mount_s_own_beacon_is_missed, openers, a_mount_below_its_source_is_not_past_it,
+          images_written_past_their_record,
+          images_served_without_migfs, images_of_a_silent_host_are_not_asked_about,
+          images_whose_record_is_not_read, images_of_another_device,
+          images_where_a_listing_tells_no_types, images_served_by_migfs)
 
 
 if __name__ == "__main__":

@@ -37,11 +37,12 @@ def read(path):
 
 
 def write(source, name="other", *, machine=b"M" * 16, boot=b"B" * 16, instance=7, period_s=60,
-          clock_ahead_s=0, age_s=0, release="0.1.0", options="", version=1):
-    """Its path. `age_s`: written so long ago by the store's clock; `clock_ahead_s`: of the host."""
+          clock_ahead_s=0, age_s=0, served_s=0, release="0.1.0", options="", version=1):
+    """Its path. `age_s`: written so long ago by the store's clock; `clock_ahead_s`: of the host;
+    `served_s`: mounted so long before that."""
     written_s = time.time() - age_s
     now_ns = int((written_s + clock_ahead_s) * 1e9)
-    fields = [b"MIGFSBCN", version, period_s, 0, now_ns, now_ns, instance, machine, boot,
+    fields = [b"MIGFSBCN", version, period_s, 0, now_ns, now_ns - int(served_s * 1e9), instance, machine, boot,
               name.encode(), release.encode(), options.encode()]
     fields[3] = _xxhash.XXH3_64bits(struct.pack(LAYOUT, *fields), struct.calcsize(LAYOUT))
     os.makedirs(directory(source), mode=0o700, exist_ok=True)
