@@ -41,7 +41,7 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
-#define MIGFS_IOC_VERSION 1
+#define MIGFS_IOC_VERSION 2
 
 /* ACQUIRE, RELEASE and FORGET ----------------------------------------------------------------- */
 

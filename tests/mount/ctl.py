@@ -53,16 +53,16 @@ def call(fd, command, argument):
     return 0, bytes(buffer)
 
 
-def handoff_argument(version=1, flags=0, pid=0):
+def handoff_argument(version=2, flags=0, pid=0):
     return struct.pack(HANDOFF, version, flags, 0, 0, 0, pid, b"")
 
 
-def files_argument(version=1, flags=0, ino=0, cursor=0, count=0, used=0, reserved=0):
+def files_argument(version=2, flags=0, ino=0, cursor=0, count=0, used=0, reserved=0):
     return struct.pack(FILES, version, flags, ino, cursor, count, used,
                        reserved).ljust(FILES_SIZE, b"\0")
 
 
-def history_argument(version=1, count=0):
+def history_argument(version=2, count=0):
     return struct.pack("=IIII", version, 0, count, 0).ljust(HISTORY_SIZE, b"\0")
 
 
@@ -375,11 +375,11 @@ def wrong_arguments_change_nothing(hosts):
     handoff, files = handoff_argument(), files_argument()
     cases = [
         ("version 0", fd, ACQUIRE, handoff_argument(version=0), errno.EINVAL),
-        ("version 2", fd, RELEASE, handoff_argument(version=2), errno.EINVAL),
+        ("version 3", fd, RELEASE, handoff_argument(version=3), errno.EINVAL),
         ("a flag", fd, RELEASE, handoff_argument(flags=1), errno.EINVAL),
         ("a group of a file", fd, RELEASE, handoff_argument(pid=1), errno.ENOTDIR),
         ("a group", fd, FORGET, handoff_argument(pid=1), errno.EINVAL),
-        ("version 2", fd, STATUS, files_argument(version=2), errno.EINVAL),
+        ("version 3", fd, STATUS, files_argument(version=3), errno.EINVAL),
         ("a flag", fd, EVENTS, files_argument(flags=1), errno.EINVAL),
         ("a check", fd, EVENTS, files_argument(flags=2), errno.EINVAL),
         ("an answer's flag", fd, STATUS, files_argument(flags=4), errno.EINVAL),
@@ -394,10 +394,10 @@ def wrong_arguments_change_nothing(hosts):
         ("not writable", read_only, RELEASE, handoff, errno.EBADF),
         ("not writable", read_only, FORGET, handoff, errno.EBADF),
         ("a directory", directory, HISTORY, history_argument(), errno.EISDIR),
-        ("version 2", fd, HISTORY, history_argument(version=2), errno.EINVAL),
+        ("version 3", fd, HISTORY, history_argument(version=3), errno.EINVAL),
         ("a count", fd, HISTORY, history_argument(count=1), errno.EINVAL),
         ("a size", fd, ioc(6, 16), bytes(16), errno.EINVAL),
-        ("version 2", fd, FORGET, handoff_argument(version=2), errno.EINVAL),
+        ("version 3", fd, FORGET, handoff_argument(version=3), errno.EINVAL),
     ]
     before = hosts.file(path)
     for what, where, command, argument, expected in cases:
