@@ -29,7 +29,8 @@ MOUNT_9P = "trans=virtio,version=9p2000.L,msize=262144"
 KERNEL_COMMAND_LINE = "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on"
 PASSED_ON = ("MIGFS_BIN_DIR", "MIGFS_TEST_BIN_DIR")
 SHARED = "/run/lab"
-JOB, STATUS = "job", "status"
+JOB, BEGUN, STATUS = "job", "begun", "status"
+BOOTS = 3
 
 INIT = """#!/bin/busybox sh
 export PATH=/bin
@@ -56,7 +57,8 @@ busybox mount --bind /l/kernel/usr/lib/modules /new/usr/lib/modules
 exec busybox switch_root /new /bin/sh {shared}/{job}
 """
 
-JOB_SCRIPT = """cd {top}
+JOB_SCRIPT = """: >{shared}/{begun}
+cd {top}
 export {environment}
 modprobe -a fuse ext4 loop dm_mod veth bridge
 {command}
@@ -74,7 +76,8 @@ def require():
 
 def job_script(command, environment):
     return JOB_SCRIPT.format(
-        top=shlex.quote(TOP_DIR), command=shlex.join(command), shared=SHARED, status=STATUS,
+        top=shlex.quote(TOP_DIR), command=shlex.join(command), shared=SHARED, begun=BEGUN,
+        status=STATUS,
         environment=" ".join(f"{name}={shlex.quote(value)}" for name, value in environment.items()))
 
 
@@ -110,13 +113,8 @@ def tied(command):
     return ["setpriv", "--pdeathsig", "KILL", *command]
 
 
-def run(command, shared, on_line=print):
-    """Boots, runs the command, powers off; its exit status, or None where it never ended."""
-    status = os.path.join(shared, STATUS)
-    if os.path.exists(status):
-        os.unlink(status)
-    with open(os.path.join(shared, JOB), "w", encoding="utf-8") as job:
-        job.write(job_script(command, environment_there()))
+def boot(shared, on_line):
+    """Until the machine is off, or dies."""
     directory = tempfile.mkdtemp(prefix="migfs-lab-")
     try:
         with subprocess.Popen(tied(boot_command(directory, shared)), stdin=subprocess.DEVNULL,
@@ -128,6 +126,25 @@ def run(command, shared, on_line=print):
                 vm.kill()  # on a signal, too: nothing in there is worth an orderly end
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def run(command, shared, on_line=print):
+    """Boots, runs the command, powers off; its exit status, or None where it never ended.
+
+    A kernel now and then dies while it boots: the emulator runs a processor into code that another
+    one is patching. What died before the command began is booted again.
+    """
+    begun, status = os.path.join(shared, BEGUN), os.path.join(shared, STATUS)
+    for path in (begun, status):
+        if os.path.exists(path):
+            os.unlink(path)
+    with open(os.path.join(shared, JOB), "w", encoding="utf-8") as job:
+        job.write(job_script(command, environment_there()))
+    for _ in range(BOOTS):
+        boot(shared, on_line)
+        if os.path.exists(begun):
+            break
+        on_line("the machine died before anything ran in it; booted again, three times at most")
     if not os.path.exists(status):
         return None
     with open(status, encoding="ascii") as file:
