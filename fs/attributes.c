@@ -207,12 +207,13 @@ void attributes_set(fuse_req_t req, fuse_ino_t ino, struct stat *wanted, int to_
         error = pin.fd < 0 ? pin.fd : 0;
         if (error == 0 && handle)
             error = backing_ready(handle);
-        if (error == 0)
+        unsigned tries = 0;
+        while (error == 0) {
             error = set_as_caller(req, inode, handle, pin.fd, wanted, to_set);
-        for (unsigned tries = 1; tries < PROTECT_TRIES && to_set & FUSE_SET_ATTR_SIZE &&
-                                 protect_mends(context, inode, error);
-             tries++)
-            error = set_as_caller(req, inode, handle, pin.fd, wanted, to_set);
+            if (!(to_set & FUSE_SET_ATTR_SIZE) || !protect_again(context, inode, error, &tries))
+                break;
+            error = 0;
+        }
         if (error == 0 && to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID | FUSE_SET_ATTR_MODE))
             protect_changed(context, inode);
         if (error == 0)

@@ -4,6 +4,7 @@
 #include "cache/beacon.h"
 #include "fault.h"
 #include "log.h"
+#include "monotonic.h"
 #include "pool.h"
 #include "record_directory.h"
 
@@ -192,15 +193,11 @@ static void file_free(struct beacon_file *file)
 struct beacon_file *beacon_file_start(struct context *context)
 {
     struct beacon_file *file = context->records ? calloc(1, sizeof(*file)) : NULL;
-    pthread_condattr_t monotonic;
 
     if (!file)
         return NULL;
     pthread_mutex_init(&file->mutex, NULL); /* cannot fail with default attributes */
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&file->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    monotonic_cond_init(&file->changed);
     describe(file, context);
     const int error = pthread_create(&file->thread, NULL, run, file);
     if (error == 0) {

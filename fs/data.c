@@ -72,12 +72,12 @@ static ssize_t read_once(struct context *context, struct handle *handle, size_t 
 static ssize_t read_bytes(struct context *context, struct handle *handle, size_t size, off_t offset,
                           const char **bytes)
 {
-    ssize_t count = read_once(context, handle, size, offset, bytes);
+    unsigned tries = 0;
+    ssize_t count;
 
-    for (unsigned tries = 1;
-         tries < PROTECT_TRIES && count < 0 && protect_mends(context, handle->inode, (int)count);
-         tries++)
+    do
         count = read_once(context, handle, size, offset, bytes);
+    while (protect_again(context, handle->inode, count, &tries));
     return count;
 }
 
@@ -281,12 +281,12 @@ static ssize_t write_bytes(fuse_req_t req, struct handle *handle, const char *by
                                     .offset = offset,
                                     .is_writeback = is_writeback};
 
+        unsigned tries = 0;
+
         fault_hold_write();
-        count = write_as(req, &write);
-        for (unsigned tries = 1; tries < PROTECT_TRIES && count < 0 &&
-                                 protect_mends(context, handle->inode, (int)count);
-             tries++)
+        do
             count = write_as(req, &write);
+        while (protect_again(context, handle->inode, count, &tries));
         leave_written(context, &pass, &write, count);
         if (count < 0)
             count = guard_failed(context, handle->inode, (int)count);
@@ -447,15 +447,15 @@ static int allocate(fuse_req_t req, const struct handle *handle, int mode, off_t
 {
     struct context *context = context_of(req);
     struct gate_pass pass;
+    unsigned tries = 0;
     int error =
         gate_enter(context, handle->inode, handle, allocated_range(mode, offset, length), &pass);
 
     if (error != 0)
         return error;
-    error = allocate_below(req, handle, pass.fd, mode, offset, length);
-    for (unsigned tries = 1; tries < PROTECT_TRIES && protect_mends(context, handle->inode, error);
-         tries++)
+    do
         error = allocate_below(req, handle, pass.fd, mode, offset, length);
+    while (protect_again(context, handle->inode, error, &tries));
     error = guard_failed(context, handle->inode, error);
     gate_leave(&pass, &(struct gate_outcome){.effect = mode == 0 && error == 0 ? TRACE_GROWS
                                                                                : TRACE_UNSURE,
@@ -492,6 +492,7 @@ static off_t seek(fuse_req_t req, const struct handle *handle, off_t offset, int
 {
     struct context *context = context_of(req);
     struct stat attributes;
+    unsigned tries = 0;
     off_t found;
 
     if (inode_asks_server(handle->inode)) {
@@ -500,11 +501,9 @@ static off_t seek(fuse_req_t req, const struct handle *handle, off_t offset, int
         if (error != 0)
             return error;
     }
-    found = seek_below(req, handle, offset, whence);
-    for (unsigned tries = 1;
-         tries < PROTECT_TRIES && found < 0 && protect_mends(context, handle->inode, (int)found);
-         tries++)
+    do
         found = seek_below(req, handle, offset, whence);
+    while (protect_again(context, handle->inode, found, &tries));
     return found;
 }
 
@@ -544,13 +543,14 @@ static ssize_t copy_below(fuse_req_t req, const struct handle *from, off_t from_
     return count >= 0 ? count : -errno;
 }
 
-static bool copy_is_mended(struct context *context, const struct handle *from,
-                           const struct handle *to, ssize_t count)
+/* The refusal may have been either one's. */
+static bool copy_again(struct context *context, const struct handle *from, const struct handle *to,
+                       ssize_t count, unsigned *tries)
 {
-    if (count >= 0)
-        return false;
-    const bool is_source = protect_mends(context, from->inode, (int)count);
-    return protect_mends(context, to->inode, (int)count) || is_source;
+    const bool is_mended =
+        count < 0 && from->inode != to->inode && protect_mends(context, from->inode, (int)count);
+
+    return protect_again(context, to->inode, count, tries) || (is_mended && *tries < PROTECT_TRIES);
 }
 
 /* What must be read from the server the kernel copies itself, by reads that are served so. */
@@ -559,6 +559,7 @@ static ssize_t copy(fuse_req_t req, const struct handle *from, off_t from_offset
 {
     struct context *context = context_of(req);
     struct gate_pass pass;
+    unsigned tries = 0;
     ssize_t count;
     int error;
 
@@ -567,10 +568,9 @@ static ssize_t copy(fuse_req_t req, const struct handle *from, off_t from_offset
     error = gate_enter(context, to->inode, to, gate_range(to_offset, size), &pass);
     if (error != 0)
         return error;
-    count = copy_below(req, from, from_offset, to, pass.fd, &to_offset, size, flags);
-    for (unsigned tries = 1; tries < PROTECT_TRIES && copy_is_mended(context, from, to, count);
-         tries++)
+    do
         count = copy_below(req, from, from_offset, to, pass.fd, &to_offset, size, flags);
+    while (copy_again(context, from, to, count, &tries));
     if (count < 0)
         count = guard_failed(context, to->inode, (int)count);
     gate_leave(&pass, &(struct gate_outcome){.bytes = count > 0 ? (size_t)count : 0,

@@ -6,6 +6,8 @@
 #include "events.h"
 #include "lock.h"
 #include "log.h"
+#include "metadata.h"
+#include "monotonic.h"
 #include "notify.h"
 #include "pool.h"
 #include "protect.h"
@@ -291,7 +293,8 @@ static enum verdict judge(struct handle *handle, int fd)
                : LOCKS_UNKNOWN;
 }
 
-void guard_check(struct context *context, struct handle *handle)
+/* Whether the guard goes on: it was asked, and its locks are not known to be lost. */
+static bool confirm(struct context *context, struct handle *handle)
 {
     struct inode *inode = handle->inode;
 
@@ -304,18 +307,24 @@ void guard_check(struct context *context, struct handle *handle)
     inode->guard_is_lost = false;
     pthread_mutex_unlock(&inode->mutex);
     if (fd < 0 || (state != OWNER_OWNER && state != OWNER_SHARED))
-        return;
+        return false;
     const enum verdict verdict = is_known ? LOCKS_LOST : judge(handle, fd);
     if (verdict == LOCKS_LOST)
         fence(context, inode);
-    else
-        protect_look(context, inode);
     backing_end_fresh(inode);
-    if (verdict != LOCKS_THERE)
-        return;
-    pthread_mutex_lock(&inode->mutex);
-    inode->guard_seen_ns = asked_ns;
-    pthread_mutex_unlock(&inode->mutex);
+    if (verdict == LOCKS_THERE) {
+        pthread_mutex_lock(&inode->mutex);
+        inode->guard_seen_ns = asked_ns;
+        pthread_mutex_unlock(&inode->mutex);
+    }
+    return verdict != LOCKS_LOST;
+}
+
+void guard_check(struct context *context, struct handle *handle)
+{
+    metadata_expire(handle->inode);
+    if (confirm(context, handle))
+        protect_look(context, handle->inode);
 }
 
 /* ---- the watch ---- */
@@ -369,7 +378,7 @@ void guard_confirm(struct context *context, struct inode *inode)
     handle = handle_reader(inode);
     pthread_mutex_unlock(&inode->mutex);
     if (!is_sure && handle)
-        guard_check(context, handle);
+        (void)confirm(context, handle); /* what it found is in the inode's state */
 }
 
 int guard_failed(struct context *context, struct inode *inode, int error)
@@ -510,16 +519,12 @@ static void *watch_run(void *data)
 struct guard_watch *guard_watch_new(struct context *context)
 {
     struct guard_watch *watch = calloc(1, sizeof(*watch));
-    pthread_condattr_t monotonic;
 
     if (!watch)
         return NULL;
     watch->context = context;
     pthread_mutex_init(&watch->mutex, NULL); /* cannot fail with default attributes */
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&watch->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    monotonic_cond_init(&watch->changed);
     return watch;
 }
 

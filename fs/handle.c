@@ -2,6 +2,7 @@
 #include "handle.h"
 
 #include "caller.h"
+#include "protect.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -171,8 +172,7 @@ struct handle *handle_open(struct context *context, struct inode *inode, int fd,
     handle->uid = caller->uid;
     handle->gid = caller->gid;
     handle->process = caller_process(caller->pid);
-    handle->is_protected = context->options.protect && context->options.coherence &&
-                           !context->passthrough && S_ISREG(inode->type);
+    handle->is_protected = protect_covers(context, inode);
     note_opened(handle);
     pthread_mutex_init(&handle->open_mutex, NULL);
     pthread_mutex_init(&handle->directory_mutex, NULL);

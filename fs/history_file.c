@@ -11,9 +11,6 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The guest's first requests come first, too. */
-#define AFTER_ANSWER_MS 50
-
 struct history_job {
     struct job job; /* first: a job is cast to it */
     struct history_entry entry;
@@ -65,7 +62,7 @@ void history_file_add(struct context *context, const struct history_entry *entry
     /* In the turn of the root, which nothing else waits for. */
     added->job = (struct job){
         .inode = inode_find(context->inodes, FUSE_ROOT_ID), .run = run, .free = job_free};
-    pool_submit_later(context->pool, &added->job, AFTER_ANSWER_MS);
+    pool_submit_later(context->pool, &added->job, POOL_AFTER_ANSWER_MS);
 }
 
 int history_file_read(struct context *context, struct inode *inode,

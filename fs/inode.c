@@ -2,6 +2,7 @@
 #include "inode.h"
 
 #include "metadata.h"
+#include "monotonic.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -331,11 +332,7 @@ static struct inode *inode_new(const struct inode_identity *identity, mode_t typ
     pthread_mutex_init(&inode->mutex, NULL); /* cannot fail with default attributes */
     pthread_mutex_init(&inode->description_mutex, NULL);
 
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&inode->drained, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    monotonic_cond_init(&inode->drained);
     return inode;
 }
 

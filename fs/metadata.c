@@ -200,6 +200,18 @@ static bool is_served(const struct inode *inode)
            fault_keeps_metadata();
 }
 
+void metadata_expire(struct inode *inode)
+{
+    pthread_mutex_lock(&inode->mutex);
+    struct metadata *metadata = inode->metadata;
+    const bool is_over = metadata && metadata->is_served && !is_served(inode);
+    if (is_over)
+        inode->metadata = NULL;
+    pthread_mutex_unlock(&inode->mutex);
+    if (is_over)
+        metadata_free(metadata);
+}
+
 bool metadata_copy(struct inode *inode, char *buffer, size_t size, off_t offset)
 {
     struct metadata *metadata = inode->metadata;

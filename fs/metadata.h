@@ -35,6 +35,9 @@ uint64_t metadata_serve(struct inode *inode);
 /* Nothing that was read ahead is served any more. Any thread; takes the mutex. */
 void metadata_drop(struct inode *inode);
 
+/* What is served no more is freed. Any thread; takes the mutex. */
+void metadata_expire(struct inode *inode);
+
 /* With the inode's mutex held: before a change, as prefetch_touch has it. */
 void metadata_touch(struct inode *inode, uint64_t start, uint64_t end);
 

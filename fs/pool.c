@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "pool.h"
 
+#include "monotonic.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <time.h>
@@ -38,7 +40,6 @@ static int64_t in_ms(unsigned delay_ms)
 struct pool *pool_new(struct context *context, unsigned threads)
 {
     struct pool *pool = calloc(1, sizeof(*pool) + threads * sizeof(pool->workers[0]));
-    pthread_condattr_t monotonic;
 
     if (!pool)
         return NULL;
@@ -47,10 +48,7 @@ struct pool *pool_new(struct context *context, unsigned threads)
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->work, NULL);
     pthread_cond_init(&pool->quiet, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&pool->time, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    monotonic_cond_init(&pool->time);
     return pool;
 }
 

@@ -92,4 +92,7 @@ void pool_end(struct pool *pool, struct inode *inode);
 
 int64_t pool_now_ns(void);
 
+/* What a guest that was just answered does not wait for comes after its first requests. */
+#define POOL_AFTER_ANSWER_MS 50
+
 #endif

@@ -17,8 +17,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-/* What goes past the daemon it can neither see refused nor bring to another description. */
-static bool is_protected(const struct context *context, const struct inode *inode)
+bool protect_covers(const struct context *context, const struct inode *inode)
 {
     return context->options.protect && context->options.coherence && !context->passthrough &&
            S_ISREG(inode->type);
@@ -437,7 +436,7 @@ static bool renew_all(struct context *context, struct inode *inode, bool is_refu
 /* Another thread may have been faster: then nothing was left to do. */
 bool protect_mends_held(struct context *context, struct inode *inode, int error)
 {
-    if (error != -EACCES || !is_protected(context, inode))
+    if (error != -EACCES || !protect_covers(context, inode))
         return false;
     return renew_all(context, inode, true) && access_now(inode) == ACCESS_AS_OWNER;
 }
@@ -446,7 +445,7 @@ bool protect_mends(struct context *context, struct inode *inode, int error)
 {
     bool mends;
 
-    if (error != -EACCES || !is_protected(context, inode))
+    if (error != -EACCES || !protect_covers(context, inode))
         return false;
     pthread_mutex_lock(&inode->description_mutex);
     mends = protect_mends_held(context, inode, error);
@@ -454,11 +453,17 @@ bool protect_mends(struct context *context, struct inode *inode, int error)
     return mends;
 }
 
+bool protect_again(struct context *context, struct inode *inode, ssize_t result, unsigned *tries)
+{
+    ++*tries;
+    return result < 0 && *tries < PROTECT_TRIES && protect_mends(context, inode, (int)result);
+}
+
 void protect_changed(struct context *context, struct inode *inode)
 {
     const struct handle *handle;
 
-    if (!is_protected(context, inode))
+    if (!protect_covers(context, inode))
         return;
     pthread_mutex_lock(&inode->description_mutex);
     handle = first_handle(inode); /* they are closed under this mutex */

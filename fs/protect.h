@@ -11,6 +11,9 @@
 #include "caller.h"
 #include "handle.h"
 
+/* Whether its description can be brought to another one: not where data goes past the daemon. */
+bool protect_covers(const struct context *context, const struct inode *inode);
+
 /* Owner and mode may change again and again: so often a call is made, then it was refused. */
 #define PROTECT_TRIES 4
 
@@ -22,7 +25,13 @@
  */
 bool protect_mends(struct context *context, struct inode *inode, int error);
 
-/* The same with the inode's description_mutex held. */
+/*
+ * For a call in a loop: its `result`, of which a negative one is an errno, was a refusal, it may be
+ * made again, and was made less than PROTECT_TRIES times. `tries` is the loop's, 0 at first.
+ */
+bool protect_again(struct context *context, struct inode *inode, ssize_t result, unsigned *tries);
+
+/* The same as protect_mends with the inode's description_mutex held. */
 bool protect_mends_held(struct context *context, struct inode *inode, int error);
 
 /*

@@ -70,19 +70,25 @@ static void forget_record(struct inode *inode)
     tell_owner_of_none(inode);
 }
 
+bool record_listed(struct context *context, ino_t ino)
+{
+    if (record_directory_look(context->records))
+        (void)inode_each_open(context->inodes, look_if_plain, context); /* short of memory: the
+                                                                  next moment of each looks */
+    return record_directory_lists(context->records, ino);
+}
+
 bool record_look(struct context *context, struct inode *inode)
 {
     enum owner_state before, after;
 
     if (!record_file_is_kept(context, inode))
         return false;
-    if (record_directory_look(context->records))
-        (void)inode_each_open(context->inodes, look_if_plain, context); /* short of memory: the
-                                                                  next moment of each looks */
+    const bool is_listed = record_listed(context, inode->identity.ino);
     pthread_mutex_lock(&inode->mutex);
     before = owner_state(&inode->owner);
     pthread_mutex_unlock(&inode->mutex);
-    if (record_directory_lists(context->records, inode->identity.ino))
+    if (is_listed)
         (void)record_file_read(context, inode, NULL); /* said there; the acquire is who needs it */
     else
         forget_record(inode);

@@ -20,6 +20,12 @@ struct record_handle;
  */
 bool record_look(struct context *context, struct inode *inode);
 
+/*
+ * The same of the list of records alone: whether a file of that inode number may have one. For a
+ * name that is about to go, whose file is not known yet.
+ */
+bool record_listed(struct context *context, ino_t ino);
+
 /* What reading found. */
 struct record_seen {
     bool is_valid; /* else there is none, or it is worth nothing */

@@ -10,8 +10,6 @@
 
 /* Standby reads share one drop: a faster one takes the pages away before they are read. */
 #define DROP_DELAY_MS 10
-/* The guest's first requests come first. */
-#define AFTER_ANSWER_MS 50
 
 static void job_free(struct job *job)
 {
@@ -110,5 +108,5 @@ void refresh_guard_record(struct context *context, struct inode *inode)
     struct job *job = job_new(inode, run_guard);
 
     if (job) /* else the record stays without a lock */
-        pool_submit_later(context->pool, job, AFTER_ANSWER_MS);
+        pool_submit_later(context->pool, job, POOL_AFTER_ANSWER_MS);
 }

@@ -3,10 +3,10 @@
 
 #include "acting.h"
 #include "log.h"
+#include "monotonic.h"
 #include "names.h"
 #include "pool.h"
 #include "record_file.h"
-#include "refresh.h"
 #include "status.h"
 
 #include <dirent.h>
@@ -63,10 +63,6 @@ static bool is_held(struct context *context, struct inode *inode)
 
     if (!record_file_is_kept(context, inode))
         return false;
-    if (record_look(context, inode))
-        refresh_drop_later(context, inode);
-    if (!record_directory_lists(context->records, inode->identity.ino))
-        return false;
     seen = calloc(1, sizeof(*seen));
     if (!seen)
         return true; /* it can be collected, not brought back */
@@ -87,6 +83,7 @@ static bool has_one_name(struct context *context, struct inode *inode)
 
 /* ---- a name goes ---- */
 
+/* Most files have no record, and are gone with one look at the list. */
 static struct inode *look_up(fuse_req_t req, struct inode *parent, const char *name)
 {
     struct context *context = context_of(req);
@@ -94,7 +91,9 @@ static struct inode *look_up(fuse_req_t req, struct inode *parent, const char *n
     struct stat attributes;
 
     _cleanup_acting_ struct acting acting = acting_begin(req, parent);
-    if (acting.fd < 0 ||
+    if (acting.fd < 0 || fstatat(acting.fd, name, &attributes, AT_SYMLINK_NOFOLLOW) != 0 ||
+        !S_ISREG(attributes.st_mode) || attributes.st_nlink != 1 ||
+        !record_listed(context, attributes.st_ino) ||
         inode_lookup(context->inodes, acting.fd, name, false, &inode, &attributes) != 0)
         return NULL;
     inode_forget(context->inodes, inode, 1);
@@ -108,9 +107,8 @@ struct removed removed_begin(fuse_req_t req, struct inode *parent, const char *n
     if (!keeps(removed.context) || !parent)
         return removed;
     removed.inode = look_up(req, parent, name);
-    if (removed.inode &&
-        !(S_ISREG(removed.inode->type) && is_held(removed.context, removed.inode) &&
-          has_one_name(removed.context, removed.inode))) {
+    if (removed.inode && !(is_held(removed.context, removed.inode) &&
+                           has_one_name(removed.context, removed.inode))) {
         inode_unref(removed.context->inodes, removed.inode);
         removed.inode = NULL;
     }
@@ -474,16 +472,12 @@ static void *watch_run(void *data)
 struct removed_watch *removed_watch_new(struct context *context)
 {
     struct removed_watch *watch = calloc(1, sizeof(*watch));
-    pthread_condattr_t monotonic;
 
     if (!watch)
         return NULL;
     watch->context = context;
     pthread_mutex_init(&watch->mutex, NULL); /* cannot fail with default attributes */
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&watch->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    monotonic_cond_init(&watch->changed);
     return watch;
 }
 

@@ -170,9 +170,11 @@ static void report(struct context *context, struct transition *transition)
         log_notice("inode %ju is locked, but another host writes it: no owner here",
                    (uintmax_t)inode->identity.ino);
     else
-        log_info("%s of inode %ju: %s, generation %ju, %ju bytes read ahead",
-                 handoff_kind_name(kind), (uintmax_t)inode->identity.ino, owner_state_name(state),
-                 (uintmax_t)generation, (uintmax_t)last.bytes_prefetched);
+        log_info("%s of inode %ju: %s, generation %ju", handoff_kind_name(kind),
+                 (uintmax_t)inode->identity.ino, owner_state_name(state), (uintmax_t)generation);
+    if (last.bytes_prefetched > 0)
+        log_info("inode %ju: %ju bytes of its tables were read ahead",
+                 (uintmax_t)inode->identity.ino, (uintmax_t)last.bytes_prefetched);
     if (transition->pages_stayed)
         log_warning("inode %ju: the store kept pages that could not be dropped; reads go past them",
                     (uintmax_t)inode->identity.ino);
@@ -231,7 +233,7 @@ static void finish(struct context *context, struct transition *transition, int e
         transition->answer(context, transition, error);
     else
         pool_reply(context->pool, &transition->job, error);
-    if (error == 0 && transition->handoff.plan.kind == HANDOFF_ACQUIRE)
+    if (error == 0 && transition->begun && transition->handoff.plan.kind == HANDOFF_ACQUIRE)
         refresh_guard_record(context, inode);
     pool_finish(context->pool, &transition->job);
 }

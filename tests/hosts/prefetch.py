@@ -71,7 +71,7 @@ theme.scenario(OFF, name="a_cached_reader_finds_the_tables_there")(reads_after_t
 def it_is_said(pair):
     name, _, _ = owned(pair)
     ino = os.stat(os.path.join(pair.store, name)).st_ino
-    expect(f"inode {ino}: owner, generation 2, {LENGTH} bytes read ahead" in
+    expect(f"inode {ino}: {LENGTH} bytes of its tables were read ahead" in
            pair.b.above.log_text(), "not in the log")
 
 
