@@ -227,20 +227,47 @@ struct json_object *json_subject(const char *path, const char *colour, struct js
     return finish(object, failed);
 }
 
-bool json_print_document(const char *key, struct json_object *value)
+/* With its version; takes `value`. */
+static struct json_object *document_new(const char *key, struct json_object *value, bool *failed)
 {
     struct json_object *document = json_object_new_object();
-    bool failed = document == NULL;
 
-    if (failed) {
+    *failed = document == NULL;
+    if (*failed) {
         json_object_put(value);
-        return false;
+        return NULL;
     }
-    add(document, "version", json_object_new_int(1), &failed);
-    add(document, key, value, &failed);
-    failed = failed || !json_print(document);
+    add(document, "version", json_object_new_int(1), failed);
+    add(document, key, value, failed);
+    return document;
+}
+
+static bool document_print(struct json_object *document, bool failed)
+{
+    const bool printed = !failed && json_print(document);
+
     json_object_put(document);
-    return !failed;
+    return printed;
+}
+
+bool json_print_document(const char *key, struct json_object *value)
+{
+    bool failed;
+    struct json_object *document = document_new(key, value, &failed);
+
+    return document_print(document, failed);
+}
+
+bool json_print_files(struct json_object *files, bool is_checked, bool is_fenced)
+{
+    bool failed;
+    struct json_object *document = document_new("files", files, &failed);
+
+    if (document != NULL) {
+        add(document, "checked", json_object_new_boolean(is_checked), &failed);
+        add(document, "fenced_by_store", json_object_new_boolean(is_fenced), &failed);
+    }
+    return document_print(document, failed);
 }
 
 bool json_print(struct json_object *object)

@@ -31,6 +31,9 @@ struct json_object *json_subject(const char *path, const char *colour,
  */
 bool json_print_document(const char *key, struct json_object *value);
 
+/* The same of `files`, with what is said of the mounts that they are on. */
+bool json_print_files(struct json_object *files, bool is_checked, bool is_fenced);
+
 /* One line and a newline on standard output. False: could not be written, or no memory. */
 bool json_print(struct json_object *object);
 

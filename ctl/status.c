@@ -26,7 +26,8 @@ struct report {
     bool has_fenced;
     bool has_hidden_pids;
     bool has_unknown_pids;
-    bool is_unchecked; /* a store did not answer in time */
+    bool is_unchecked; /* a store did not answer in time, or not so as to tell */
+    bool is_unfenced;  /* a store does not stop a host that has lost a file */
 };
 
 static bool add_lock(struct table *table, const struct migfs_lock *lock)
@@ -196,6 +197,7 @@ static int add_target(struct report *report, const struct target *target)
         if (error != 0)
             return error;
         report->is_unchecked |= (reply.files.flags & MIGFS_FILES_UNCHECKED) != 0;
+        report->is_unfenced |= (reply.files.flags & MIGFS_FILES_UNFENCED) != 0;
         while ((file = reply_next(&reply)) != NULL) {
             if (!add_file(report, target, file))
                 return ENOMEM;
@@ -247,8 +249,9 @@ static int64_t now_ns(void)
     return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
 }
 
-static const char unchecked[] = "the store does not answer: whether the locks are held still, and "
-                                "whether others changed a file, is unknown";
+static const char unchecked[] =
+    "the store does not answer, or not so as to tell: whether the "
+    "locks are held still, and whether others changed a file, is unknown";
 
 /* Hands the files over to the document. */
 static bool report_print_json(struct report *report)
@@ -258,7 +261,7 @@ static bool report_print_json(struct report *report)
     if (report->is_unchecked)
         complain("%s", unchecked);
     report->files = NULL;
-    return json_print_document("files", files);
+    return json_print_files(files, !report->is_unchecked, !report->is_unfenced);
 }
 
 static bool report_print(struct report *report)
@@ -275,6 +278,9 @@ static bool report_print(struct report *report)
         puts("pid 0: the holder is in another pid namespace, or the lock is the mount's own.");
     if (report->is_unchecked)
         puts(unchecked);
+    if (report->is_unfenced)
+        puts("A host that has lost a file can still write to it here: NFS before version 4, or "
+             "io=passthrough.");
     return true;
 }
 

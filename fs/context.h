@@ -42,6 +42,7 @@ struct context {
     unsigned lease_ms;  /* of the store; 0: it tells none */
     int64_t mounted_ns; /* CLOCK_REALTIME */
     struct removed_watch *removed_watch;
+    bool is_unfenced;              /* the store does not stop a host that has lost a file */
     bool passthrough;              /* negotiated with the kernel */
     atomic_uint_fast64_t odd_host; /* of which mount peer.c has said so last; 0: of none */
 };

@@ -276,7 +276,7 @@ static bool is_answered(struct handle *handle)
     return count >= 0 || count == -EACCES;
 }
 
-enum verdict { LOCKS_THERE, LOCKS_LOST, LOCKS_UNKNOWN };
+enum verdict { LOCKS_NONE, LOCKS_THERE, LOCKS_LOST, LOCKS_UNKNOWN };
 
 /*
  * The error is the lock's if a description without locks is answered, and it is no passing one. Of
@@ -293,8 +293,8 @@ static enum verdict judge(struct handle *handle, int fd)
                : LOCKS_UNKNOWN;
 }
 
-/* Whether the guard goes on: it was asked, and its locks are not known to be lost. */
-static bool confirm(struct context *context, struct handle *handle)
+/* LOCKS_NONE: there is no guard. */
+static enum verdict confirm(struct context *context, struct handle *handle)
 {
     struct inode *inode = handle->inode;
 
@@ -307,7 +307,7 @@ static bool confirm(struct context *context, struct handle *handle)
     inode->guard_is_lost = false;
     pthread_mutex_unlock(&inode->mutex);
     if (fd < 0 || (state != OWNER_OWNER && state != OWNER_SHARED))
-        return false;
+        return LOCKS_NONE;
     const enum verdict verdict = is_known ? LOCKS_LOST : judge(handle, fd);
     if (verdict == LOCKS_LOST)
         fence(context, inode);
@@ -317,14 +317,17 @@ static bool confirm(struct context *context, struct handle *handle)
         inode->guard_seen_ns = asked_ns;
         pthread_mutex_unlock(&inode->mutex);
     }
-    return verdict != LOCKS_LOST;
+    return verdict;
 }
 
-void guard_check(struct context *context, struct handle *handle)
+int guard_check(struct context *context, struct handle *handle)
 {
+    const enum verdict verdict = confirm(context, handle);
+
     metadata_expire(handle->inode);
-    if (confirm(context, handle))
+    if (verdict == LOCKS_THERE || verdict == LOCKS_UNKNOWN)
         protect_look(context, handle->inode);
+    return verdict == LOCKS_UNKNOWN ? -EAGAIN : 0;
 }
 
 /* ---- the watch ---- */
@@ -433,7 +436,7 @@ static void run_check(struct context *context, struct job *job)
     handle = handle_reader(inode);
     pthread_mutex_unlock(&inode->mutex);
     if (handle)
-        guard_check(context, handle);
+        (void)guard_check(context, handle); /* who asks is not told, but by the state */
     pool_reply(context->pool, job, 0);
     pool_finish(context->pool, job);
 }

@@ -31,10 +31,11 @@ int guard_descriptor(const struct inode *inode, const struct handle *handle, boo
  */
 int guard_failed(struct context *context, struct inode *inode, int error);
 
-/* Whether the locks are there still, as far as the store tells; fences the inode where they are
- * not. For a thread that may wait for the store.
+/*
+ * Looks whether the locks are there still, as far as the store tells; fences the inode where they
+ * are not. -EAGAIN: it tells neither; else 0. For a thread that may wait for the store.
  */
-void guard_check(struct context *context, struct handle *handle);
+int guard_check(struct context *context, struct handle *handle);
 
 /*
  * Whether the locks on a description are there still, as far as the store tells: 0, also where it

@@ -249,6 +249,7 @@ static int status_serve(struct context *context, fuse_req_t req, const struct st
     if (!files)
         return -ENOMEM;
     files->version = MIGFS_IOC_VERSION;
+    files->flags = context->is_unfenced ? MIGFS_FILES_UNFENCED : 0;
     error = status_files(context, scope, cursor, fuse_req_ctx(req)->uid, files);
     if (error == 0)
         fuse_reply_ioctl(req, 0, files, sizeof(*files));

@@ -199,9 +199,13 @@ struct migfs_file {
 };
 
 /* migfs_files.flags */
-#define MIGFS_FILES_LOST 0x1u      /* out, EVENTS: some came and went unseen since `cursor` */
-#define MIGFS_FILES_CHECK 0x2u     /* in, STATUS: ask the store first; see below */
-#define MIGFS_FILES_UNCHECKED 0x4u /* out, STATUS: it did not answer in time */
+#define MIGFS_FILES_LOST 0x1u  /* out, EVENTS: some came and went unseen since `cursor` */
+#define MIGFS_FILES_CHECK 0x2u /* in, STATUS: ask the store first; see below */
+#define MIGFS_FILES_UNCHECKED                                                                      \
+    0x4u /* out, STATUS: it did not answer in time, or not so as to tell */
+#define MIGFS_FILES_UNFENCED                                                                       \
+    0x8u /* out, STATUS: a host that has lost a file can still write to it:                        \
+            NFS before version 4, or io=passthrough */
 
 #define MIGFS_FILES_BUFFER_SIZE 16336u
 
@@ -210,8 +214,9 @@ struct migfs_file {
  * to go on, 0: that was all. No file comes twice; one that stays open throughout comes once.
  * Never waits, not even for the store: what another host did since the file was last opened, locked
  * or handed over here may not show yet. With MIGFS_FILES_CHECK and cursor 0 the files that this
- * host owns are looked at first, whether somebody else changed them; that takes a quarter of a
- * second at most, and MIGFS_FILES_UNCHECKED says that it was not enough. Makes no handle other than
+ * host has locked for writing are looked at first, whether the locks are there still and whether
+ * somebody else changed them; that takes a quarter of a second at most, and MIGFS_FILES_UNCHECKED
+ * says that of some it is not known. Makes no handle other than
  * the caller's own descriptor: asked of a directory about one `ino`, it tells of that file without
  * opening it.
  *

@@ -96,8 +96,11 @@ static const char *directory_mend(int error)
                "of the store, or `chmod 700` it";
     case -EROFS:
         return "cannot be made on a read-only store";
+    case -ENOSPC:
+    case -EDQUOT:
+        return "cannot be made; make room, and mount anew";
     default:
-        return strerror(-error);
+        return "cannot be made or opened";
     }
 }
 
@@ -125,8 +128,8 @@ int record_directory_open(struct context *context, struct record_directory **res
     }
     pthread_mutex_destroy(&directory->mutex);
     free(directory);
-    log_warning("no hand-over records: %s/%s %s", context->options.source, NAMES_RECORD_DIRECTORY,
-                directory_mend(error));
+    log_warning("no hand-over records: %s/%s %s (%s)", context->options.source,
+                NAMES_RECORD_DIRECTORY, directory_mend(error), strerror(-error));
     return context->options.record == RECORD_REQUIRE ? error : 0;
 }
 

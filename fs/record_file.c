@@ -248,13 +248,33 @@ static bool set_odd(struct inode *inode, bool odd)
     return was_odd;
 }
 
-static void say_once(const struct context *context, struct inode *inode, const char *what)
+static void say_once(const struct context *context, struct inode *inode, const char *what,
+                     bool is_refused)
 {
     if (!set_odd(inode, true))
-        log_warning("the record %s/%s/%jx is %s: the hand-over goes on without it%s",
-                    context->options.source, NAMES_RECORD_DIRECTORY, (uintmax_t)inode->identity.ino,
-                    what,
-                    context->options.record == RECORD_REQUIRE ? " (record=require: refused)" : "");
+        log_warning("the record %s/%s/%jx is not used: %s; hand-overs %s", context->options.source,
+                    NAMES_RECORD_DIRECTORY, (uintmax_t)inode->identity.ino, what,
+                    is_refused ? "are refused: remove it, or mount with record=on"
+                               : "go on without it");
+}
+
+/* What stands in the place of a record is nobody's of ours, and stays. */
+static const char *error_mend(int error)
+{
+    switch (error) {
+    case -ELOOP:
+        return "it is a symbolic link; remove it";
+    case -EISDIR:
+        return "it is a directory; remove it";
+    case -ESPIPE:
+    case -ENXIO:
+        return "it is no regular file; remove it";
+    case -ENOSPC:
+    case -EDQUOT:
+        return "no space is left; make some";
+    default:
+        return strerror(-error);
+    }
 }
 
 /* What the record says is told to the owner state; true when that changed it. */
@@ -289,10 +309,11 @@ static int judge(struct context *context, struct inode *inode, struct record_han
             *seen = (struct record_seen){.is_valid = true, .record = record};
         return 0;
     }
+    const bool is_empty = verdict == RECORD_MISSING; /* as if it were not there */
     tell_owner_of_none(inode);
-    if (verdict != RECORD_MISSING)
-        say_once(context, inode, record_verdict_name(verdict));
-    return verdict == RECORD_MISSING ? 0 : -EIO;
+    say_once(context, inode, is_empty ? "nothing is in it" : record_verdict_name(verdict),
+             !is_empty && context->options.record == RECORD_REQUIRE);
+    return is_empty ? 0 : -EIO;
 }
 
 /* *lost: it may be the description that cannot be read, since its lock is gone. */
@@ -310,7 +331,7 @@ static int read_and_judge(struct context *context, struct inode *inode,
     *lost = handle->is_guarded && (size == -EIO || size == -EBADF);
     error = size < 0 ? (int)size : judge(context, inode, handle, bytes, (size_t)size, seen);
     if (size < 0 && !*lost)
-        say_once(context, inode, strerror((int)-size));
+        say_once(context, inode, error_mend((int)size), context->options.record == RECORD_REQUIRE);
     pthread_mutex_unlock(&handle->mutex);
     free(bytes);
     return error;
@@ -513,8 +534,8 @@ int record_file_write(struct context *context, struct inode *inode, const struct
         error = write_record(context, inode, handle, news);
         record_handle_put(inode, handle);
     }
-    if (error != 0)
+    if (error != 0 && !set_odd(inode, true))
         log_error("the record %s/%s/%jx cannot be written: %s", context->options.source,
-                  NAMES_RECORD_DIRECTORY, (uintmax_t)inode->identity.ino, strerror(-error));
+                  NAMES_RECORD_DIRECTORY, (uintmax_t)inode->identity.ino, error_mend(error));
     return error;
 }

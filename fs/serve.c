@@ -146,7 +146,7 @@ static void limits_say(const struct serve *serve)
     if (options->io == IO_PASSTHROUGH)
         log_warning("io=passthrough: a host that lost an image can still write to it; have such "
                     "hosts fenced by other means");
-    else if (serve->source_is_nfs3)
+    if (serve->source_is_nfs3)
         log_warning("'%s' is NFS before version 4: its server does not stop the writes of a host "
                     "that lost its locks; mount it with vers=4.2",
                     options->source);
@@ -166,6 +166,7 @@ int serve_open(struct serve *serve)
     context->source_fd = paths.source_fd;
     serve->mountpoint = paths.mountpoint;
     serve->source_is_nfs3 = strcmp(paths.source_type, "nfs") == 0; /* version 4 is "nfs4" */
+    context->is_unfenced = serve->source_is_nfs3 || options->io == IO_PASSTHROUGH;
 
     if (options->io == IO_PASSTHROUGH && geteuid() != 0) {
         log_error("io=passthrough needs root; mount as root, or with io=daemon");

@@ -29,7 +29,8 @@ static void answer(struct check_call *call)
 
     if (error == 0) {
         files->version = MIGFS_IOC_VERSION;
-        files->flags = call->is_late ? MIGFS_FILES_UNCHECKED : 0;
+        files->flags = (call->is_late ? MIGFS_FILES_UNCHECKED : 0) |
+                       (call->context->is_unfenced ? MIGFS_FILES_UNFENCED : 0);
         error = status_files(call->context, &call->scope, 0, call->uid, files);
     }
     if (error == 0)
@@ -64,22 +65,31 @@ static void checked(struct context *context, struct inode *inode, int error, voi
     call_put(call);
 }
 
-/* Only of an owner is it known what the file must be; in its turn, so that it stays so meanwhile.
- */
-static void run(struct context *context, struct job *job)
+/* Of the locks of who writes, and, of a recorded owner, of what the file must be. */
+static int look(struct context *context, struct inode *inode)
 {
-    struct inode *inode = job->inode;
     struct handle *handle;
+    int error;
 
     pthread_mutex_lock(&inode->mutex);
     const bool is_owned = owner_state(&inode->owner) == OWNER_OWNER && inode->watch.is_on;
+    const bool is_guarded = inode->guard_fd >= 0;
     handle = handle_reader(inode);
     pthread_mutex_unlock(&inode->mutex);
-    if (is_owned && handle && !pool_expired(context->pool, job)) {
-        guard_check(context, handle);
+    if (!handle) /* by write-only handles nothing can be learned */
+        return is_guarded ? -EAGAIN : 0;
+    error = guard_check(context, handle);
+    if (is_owned)
         verify_owned(context, handle);
-    }
-    pool_reply(context->pool, job, 0);
+    return error;
+}
+
+/* In its turn, so that it stays so meanwhile. */
+static void run(struct context *context, struct job *job)
+{
+    const int error = pool_expired(context->pool, job) ? 0 : look(context, job->inode);
+
+    pool_reply(context->pool, job, error);
     pool_finish(context->pool, job);
 }
 
@@ -107,7 +117,7 @@ static int check_file(struct check_call *call, struct inode *inode)
 static bool is_watched(struct inode *inode)
 {
     pthread_mutex_lock(&inode->mutex);
-    const bool watched = inode->watch.is_on;
+    const bool watched = inode->watch.is_on || inode->guard_fd >= 0;
     pthread_mutex_unlock(&inode->mutex);
     return watched;
 }

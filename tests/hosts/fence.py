@@ -73,6 +73,7 @@ CHANGES = {
     "a_truncate": "resize 2 4096",
     "a_truncate_by_path": "truncate 4096 {path}",
     "an_allocation": f"allocate 2 {IMAGE_BYTES} 4096",
+    "a_copy": "copy 2 2 131072 0 4096",
     "a_truncating_open": "open 3 rw+t {path}",
 }
 for change_name, change_line in CHANGES.items():

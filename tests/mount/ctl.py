@@ -512,7 +512,8 @@ def status_follows_until_the_mount_ends(hosts):
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     as_table = hosts.bed.spawn([binary("migfsctl"), "status", "--follow", mount.path],
                                stdout=subprocess.PIPE, text=True)
-    check(json.loads(watcher.stdout.readline()) == {"version": 1, "files": []}, "files at first")
+    check(json.loads(watcher.stdout.readline()) == {
+        "version": 1, "files": [], "checked": True, "fenced_by_store": True}, "files at first")
     fd = os.open(mount.path + "/image", os.O_RDWR)
     while not (files := json.loads(watcher.stdout.readline())["files"]):
         pass

@@ -76,6 +76,8 @@ WAYS = {
     "a truncation by name": ((), (), ("truncate 4096 {path}",)),
     "a write past the end": ((), (), ("write 2 {length} 4096 s", "fsync 2")),
     "an allocation past the end": ((), (), ("allocate 2 {length} 4096",)),
+    "a copy": (("open 3 rw+c {path}.source", "write 3 0 {half} s", "fsync 3"), (),
+               ("copy 3 2 0 0 {half}", "fsync 2")),
     "a descriptor unlocked": ((), (), ("UNLOCK", "write 1 0 {half} s", "fsync 1")),
     "a descriptor locked again": ((), (), ("UNLOCK", "LOCK", "write 1 0 {half} s", "fsync 1")),
     "an image opened again": ((), (), ("close 1", "close 2", "open 1 rw {path}", "LOCK",
