@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "inode.h"
 
+#include "crossed_mount.h"
 #include "metadata.h"
 #include "monotonic.h"
 
@@ -12,17 +13,6 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-/*
- * A filesystem that was met below SOURCE, itself or one crossed into. Where its handles can be
- * trusted, `fd` is a directory of it to open them by; else -1.
- */
-struct crossed_mount {
-    dev_t dev;
-    int fd;
-    bool renames_open; /* an NFS client: what is open when its name goes gets another, .nfs… */
-    struct crossed_mount *next;
-};
-
 struct inode_table {
     pthread_mutex_t lock;
     struct inode **by_id;
@@ -31,7 +21,7 @@ struct inode_table {
     size_t count;
     uint64_t last_node_id;
     dev_t root_dev;
-    struct crossed_mount *mounts;
+    struct crossed_mounts mounts;
     struct inode *newest, *oldest; /* unpinned, with an open descriptor that can be had again */
     size_t idle_fds;
     size_t most_idle_fds;
@@ -115,70 +105,20 @@ static void close_if_open(int fd)
         close(fd); /* O_PATH: nothing is written by it, nothing can fail */
 }
 
-static const struct crossed_mount *mount_find(const struct inode_table *table, dev_t dev)
-{
-    const struct crossed_mount *mount = table->mounts;
-
-    while (mount && mount->dev != dev)
-        mount = mount->next;
-    return mount;
-}
-
 /* What opens handles of the filesystem of `dev`, for the table's life; -1: nothing. */
-static int mount_fd_of(const struct inode_table *table, dev_t dev)
+static int mount_fd_of(struct inode_table *table, dev_t dev)
 {
-    const struct crossed_mount *mount = mount_find(table, dev);
+    const struct crossed_mount *mount = crossed_mounts_find(&table->mounts, dev);
 
     return mount ? mount->fd : -1;
 }
 
-/* The first inode that is met on a filesystem is its root. NULL: out of memory. */
-static struct crossed_mount *mount_new(dev_t dev, int path_fd)
-{
-    struct crossed_mount *mount = malloc(sizeof(*mount));
-
-    if (mount)
-        *mount = (struct crossed_mount){.dev = dev,
-                                        .fd = identity_open_mount(path_fd),
-                                        .renames_open = identity_is_nfs(path_fd)};
-    return mount;
-}
-
-static void mount_free(struct crossed_mount *mount)
-{
-    if (!mount)
-        return;
-    close_if_open(mount->fd);
-    free(mount);
-}
-
-static const struct crossed_mount *mount_find_locked(struct inode_table *table, dev_t dev)
-{
-    pthread_mutex_lock(&table->lock);
-    const struct crossed_mount *mount = mount_find(table, dev);
-    pthread_mutex_unlock(&table->lock);
-    return mount;
-}
-
-/* Whether the filesystem of `dev` has handles to identify inodes by; a mount once known stays. */
+/* Whether the filesystem of `dev` has handles to identify inodes by. */
 static bool has_handles(struct inode_table *table, dev_t dev, int path_fd)
 {
-    const struct crossed_mount *known = mount_find_locked(table, dev);
-    struct crossed_mount *made = known ? NULL : mount_new(dev, path_fd);
+    const struct crossed_mount *mount = crossed_mounts_learn(&table->mounts, dev, path_fd);
 
-    if (made) {
-        pthread_mutex_lock(&table->lock);
-        known = mount_find(table, dev); /* another thread may have been faster */
-        if (!known) {
-            made->next = table->mounts;
-            table->mounts = made;
-            known = made;
-            made = NULL;
-        }
-        pthread_mutex_unlock(&table->lock);
-    }
-    mount_free(made);
-    return known && known->fd >= 0;
+    return mount && mount->fd >= 0;
 }
 
 int inode_pin(struct inode_table *table, struct inode *inode)
@@ -372,6 +312,7 @@ struct inode_table *inode_table_new(int source_fd)
     if (!table)
         return NULL;
     pthread_mutex_init(&table->lock, NULL);
+    crossed_mounts_init(&table->mounts);
     table->buckets = 1024;
     table->by_id = calloc(table->buckets, sizeof(*table->by_id));
     table->by_identity = calloc(table->buckets, sizeof(*table->by_identity));
@@ -400,10 +341,7 @@ void inode_table_free(struct inode_table *table)
             inode_free(inode);
         }
     }
-    for (struct crossed_mount *mount = table->mounts, *next; mount; mount = next) {
-        next = mount->next;
-        mount_free(mount);
-    }
+    crossed_mounts_deinit(&table->mounts);
     free(table->by_id);
     free(table->by_identity);
     pthread_mutex_destroy(&table->lock);
@@ -560,7 +498,7 @@ struct inode *inode_renamed_if_open(struct inode_table *table, int parent_fd, co
     struct inode_identity identity = identity_seen(&seen);
     identity_take_handle(&identity, parent_fd, name);
     pthread_mutex_lock(&table->lock);
-    const struct crossed_mount *mount = mount_find(table, identity.dev);
+    const struct crossed_mount *mount = crossed_mounts_find(&table->mounts, identity.dev);
     struct inode *inode = mount && mount->renames_open ? find_by_identity(table, &identity) : NULL;
     if (inode)
         inode->references++;
@@ -641,23 +579,15 @@ int inode_stat_at_server(struct inode_table *table, struct inode *inode, struct 
     return pin.fd < 0 ? pin.fd : inode_stat(table, inode, pin.fd, true, attributes);
 }
 
-static int root_mount_fd(struct inode_table *table)
-{
-    pthread_mutex_lock(&table->lock);
-    const int fd = mount_fd_of(table, table->root_dev);
-    pthread_mutex_unlock(&table->lock);
-    return fd;
-}
-
 bool inode_handles_last(struct inode_table *table)
 {
-    return root_mount_fd(table) >= 0;
+    return mount_fd_of(table, table->root_dev) >= 0;
 }
 
 int inode_handle_exists(struct inode_table *table, int type, const uint8_t *bytes, size_t length)
 {
     struct inode_identity identity = {.handle_type = type, .handle_bytes = (unsigned)length};
-    const int mount_fd = root_mount_fd(table);
+    const int mount_fd = mount_fd_of(table, table->root_dev);
     struct statx seen;
     int fd;
 
