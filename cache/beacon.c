@@ -1,19 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "beacon.h"
 
-#include "little_endian.h"
+#include "block.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <xxhash.h>
 
 /* The layout of beacon.h. */
 enum {
     AT_MAGIC = 0,
     AT_VERSION = 8,
     AT_PERIOD = 12,
-    AT_CHECKSUM = 16,
     AT_TIME = 24,
     AT_MOUNTED = 32,
     AT_INSTANCE = 40,
@@ -25,18 +23,11 @@ enum {
 };
 
 #define VERSION 1
-#define MAGIC_BYTES 8
-#define CHECKSUM_BYTES 8
 #define SECOND_NS INT64_C(1000000000)
 /* A host that is late with two of its writes may be busy. */
 #define FRESH_PERIODS 3
 
-static const uint8_t magic[MAGIC_BYTES] = {'M', 'I', 'G', 'F', 'S', 'B', 'C', 'N'};
-
-static void text_encode(const char *text, size_t size, uint8_t *to)
-{
-    memcpy(to, text, strnlen(text, size - 1));
-}
+static const uint8_t magic[BLOCK_MAGIC_BYTES] = {'M', 'I', 'G', 'F', 'S', 'B', 'C', 'N'};
 
 void beacon_encode(const struct beacon *beacon, uint8_t *bytes)
 {
@@ -49,19 +40,10 @@ void beacon_encode(const struct beacon *beacon, uint8_t *bytes)
     put_u64(bytes + AT_INSTANCE, beacon->host.instance);
     memcpy(bytes + AT_MACHINE_ID, beacon->host.machine_id, sizeof(beacon->host.machine_id));
     memcpy(bytes + AT_BOOT_ID, beacon->host.boot_id, sizeof(beacon->host.boot_id));
-    text_encode(beacon->host.name, sizeof(beacon->host.name), bytes + AT_HOST_NAME);
-    text_encode(beacon->version, sizeof(beacon->version), bytes + AT_RELEASE);
-    text_encode(beacon->options, sizeof(beacon->options), bytes + AT_OPTIONS);
-    put_u64(bytes + AT_CHECKSUM, XXH3_64bits(bytes, BEACON_BYTES));
-}
-
-static bool checksum_holds(const uint8_t *bytes)
-{
-    uint8_t copy[BEACON_BYTES];
-
-    memcpy(copy, bytes, sizeof(copy));
-    memset(copy + AT_CHECKSUM, 0, CHECKSUM_BYTES);
-    return XXH3_64bits(copy, sizeof(copy)) == get_u64(bytes + AT_CHECKSUM);
+    block_put_text(bytes + AT_HOST_NAME, beacon->host.name, sizeof(beacon->host.name));
+    block_put_text(bytes + AT_RELEASE, beacon->version, sizeof(beacon->version));
+    block_put_text(bytes + AT_OPTIONS, beacon->options, sizeof(beacon->options));
+    block_seal(bytes, BEACON_BYTES);
 }
 
 static bool fields_hold(const uint8_t *bytes)
@@ -78,7 +60,7 @@ static bool fields_hold(const uint8_t *bytes)
 enum beacon_verdict beacon_decode(const uint8_t *file, size_t size, struct beacon *beacon)
 {
     if (size != BEACON_BYTES || memcmp(file + AT_MAGIC, magic, sizeof(magic)) != 0 ||
-        !checksum_holds(file))
+        !block_is_sealed(file, BEACON_BYTES))
         return BEACON_DAMAGED;
     if (get_u32(file + AT_VERSION) != VERSION)
         return BEACON_FUTURE;

@@ -1,18 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "history.h"
 
-#include "little_endian.h"
+#include "block.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 /* The layout of history.h. */
 enum {
     AT_MAGIC = 0,
     AT_VERSION = 8,
     AT_VERIFIED = 12,
-    AT_CHECKSUM = 16,
     AT_GENERATION = 24,
     AT_TIME = 32,
     AT_RELEASE = 40,
@@ -28,19 +26,12 @@ enum {
 };
 
 #define VERSION 1
-#define MAGIC_BYTES 8
-#define CHECKSUM_BYTES 8
 
-static const uint8_t magic[MAGIC_BYTES] = {'M', 'I', 'G', 'F', 'S', 'H', 'I', 'S'};
+static const uint8_t magic[BLOCK_MAGIC_BYTES] = {'M', 'I', 'G', 'F', 'S', 'H', 'I', 'S'};
 
 size_t history_offset(uint64_t generation)
 {
     return (size_t)(generation % HISTORY_ENTRIES) * HISTORY_ENTRY_BYTES;
-}
-
-static void name_encode(const char *name, uint8_t *to)
-{
-    memcpy(to, name, strnlen(name, RECORD_HOST_NAME_BYTES - 1));
 }
 
 void history_encode(const struct history_entry *entry, uint8_t *bytes)
@@ -57,24 +48,15 @@ void history_encode(const struct history_entry *entry, uint8_t *bytes)
     put_u64(bytes + AT_INO, entry->identity.ino);
     put_u64(bytes + AT_HANDLE_HASH, entry->identity.handle_hash);
     put_u64(bytes + AT_BIRTH, (uint64_t)entry->identity.birth_ns);
-    name_encode(entry->from, bytes + AT_FROM);
-    name_encode(entry->to, bytes + AT_TO);
-    put_u64(bytes + AT_CHECKSUM, XXH3_64bits(bytes, HISTORY_ENTRY_BYTES));
-}
-
-static bool checksum_holds(const uint8_t *bytes)
-{
-    uint8_t copy[HISTORY_ENTRY_BYTES];
-
-    memcpy(copy, bytes, sizeof(copy));
-    memset(copy + AT_CHECKSUM, 0, CHECKSUM_BYTES);
-    return XXH3_64bits(copy, sizeof(copy)) == get_u64(bytes + AT_CHECKSUM);
+    block_put_text(bytes + AT_FROM, entry->from, sizeof(entry->from));
+    block_put_text(bytes + AT_TO, entry->to, sizeof(entry->to));
+    block_seal(bytes, HISTORY_ENTRY_BYTES);
 }
 
 static bool entry_holds(const uint8_t *bytes)
 {
     return memcmp(bytes + AT_MAGIC, magic, sizeof(magic)) == 0 &&
-           get_u32(bytes + AT_VERSION) == VERSION && checksum_holds(bytes) &&
+           get_u32(bytes + AT_VERSION) == VERSION && block_is_sealed(bytes, HISTORY_ENTRY_BYTES) &&
            get_u32(bytes + AT_VERIFIED) <= HISTORY_VERIFIED_MOST &&
            bytes[AT_FROM + RECORD_HOST_NAME_BYTES - 1] == 0 &&
            bytes[AT_TO + RECORD_HOST_NAME_BYTES - 1] == 0;
