@@ -3,8 +3,8 @@
 """What migfs costs, side by side with the directory itself and with what people use today.
 
 In each round each workload runs over each stack, one after the other, so that what else the machine
-does meets all alike; a ratio is that of the medians of the rounds. Absolute figures are this
-machine's and this moment's. virtiofsd is not here: it has no mount without a guest.
+does meets all alike. A ratio is to the native directory's sample of the same round: their median, the
+least and the most. Absolute figures are this machine's and this moment's. virtiofsd is not here: it has no mount without a guest.
 """
 import argparse
 import csv
@@ -47,6 +47,8 @@ def chosen(arguments):
         names, works = list(stacks.QUICK), [work for work in works if work.quick]
     if words & set(stacks.STACKS):
         names = ["native"] + [name for name in stacks.STACKS if name in words - {"native"}]
+    if "handover" in words and "migfs" not in names:
+        names.append("migfs")
     asked = [work for work in workloads.WORKLOADS if work.name in words]
     only_handover = "handover" in words and not asked
     for name in [name for name in names if stacks.missing(name)]:
@@ -75,21 +77,17 @@ def run_rounds(bed, places, works, effort, rounds):
     return samples
 
 
-def median_rate(samples):
-    return statistics.median(sample.rate for sample in samples)
-
-
 def rows_of(samples, works, places):
     for work in works:
-        native = median_rate(samples[work.name, "native"])
         for place in places:
             found = samples[work.name, place.name]
-            rates = [sample.rate for sample in found]
+            ratios = [sample.value / native.value
+                      for sample, native in zip(found, samples[work.name, "native"])]
             cpu = [sample.cpu_us for sample in found if sample.cpu_us is not None]
-            yield {"workload": work.name, "stack": place.name, "unit": work.unit + "/s",
-                   "rate": f"{statistics.median(rates):.4g}",
-                   "ratio": f"{statistics.median(rates) / native:.3f}",
-                   "least": f"{min(rates) / native:.3f}", "most": f"{max(rates) / native:.3f}",
+            yield {"workload": work.name, "stack": place.name, "unit": work.unit,
+                   "value": f"{statistics.median(sample.value for sample in found):.4g}",
+                   "ratio": f"{statistics.median(ratios):.3f}",
+                   "least": f"{min(ratios):.3f}", "most": f"{max(ratios):.3f}",
                    "cpu_us": f"{statistics.median(cpu):.1f}" if cpu and place.pid else ""}
 
 
@@ -100,23 +98,33 @@ def in_brackets(text):
 def print_table(rows, works, places):
     others = [place.name for place in places if place.name != "native"]
     print("ratio to the native directory, processor time of the server a request [us]")
-    print(f"{'':34} {'native':>16}  " + "  ".join(f"{name:>22}" for name in others))
+    print(f"{'':34} {'native':>20}  " + "  ".join(f"{name:>22}" for name in others))
     for work in works:
         line = {row["stack"]: row for row in rows if row["workload"] == work.name}
-        native = f"{line['native']['rate']} {work.unit[:3]}/s"
+        native = f"{line['native']['value']} {work.unit}"
         cells = [f"{line[name]['ratio']:>14} {in_brackets(line[name]['cpu_us']):>7}"
                  for name in others]
-        print(f"{work.name:34} {native:>16}  " + "  ".join(cells))
+        print(f"{work.name:34} {native:>20}  " + "  ".join(cells))
+
+
+def result(name):
+    return os.path.join(RESULTS, name)
+
+
+def remove_results(names):
+    """Those of an earlier run, so that what is there after this one is this one's."""
+    for name in names:
+        for path in (result(name + ".tsv"), result(name + ".svg")):
+            if os.path.exists(path):
+                os.unlink(path)
 
 
 def write_tsv(name, rows):
     os.makedirs(RESULTS, exist_ok=True)
-    path = os.path.join(RESULTS, name)
-    with open(path, "w", encoding="utf-8", newline="") as file:
+    with open(result(name + ".tsv"), "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), delimiter="\t", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    return path
 
 
 def print_handover(rows):
@@ -132,11 +140,11 @@ def run_handover(bed, places, quick):
              "store_ms": "" if store is None else f"{store:.2f}"}
             for what, acquire, release, store in handover.measure(bed, place, quick)]
     print_handover(rows)
-    write_tsv("handover.tsv", rows)
+    write_tsv("handover", rows)
 
 
-def draw():
-    subprocess.run(["/usr/bin/python3", PICTURE, RESULTS], check=True)
+def draw(names):
+    subprocess.run(["/usr/bin/python3", PICTURE, RESULTS, *names], check=True)
 
 
 def main():
@@ -150,6 +158,8 @@ def main():
     names, works, hands_over = chosen(arguments)
     effort = QUICK if arguments.quick else LONG
     rounds = arguments.rounds or (3 if arguments.quick else 5)
+    results = ["bench"] * bool(works) + ["handover"] * hands_over
+    remove_results(results)
     with testbed.Testbed("bench", deadline_s=7200) as bed:
         places = [stacks.Place(bed, name, stacks.STACKS[name]) for name in names]
         if works:
@@ -158,11 +168,12 @@ def main():
             print_table(rows, works, places)
             print("resident MiB: " + ", ".join(f"{place.name} {place.resident_mib():.1f}"
                                                for place in places if place.pid))
-            write_tsv("bench.tsv", rows)
+            write_tsv("bench", rows)
         if hands_over:
             run_handover(bed, places, arguments.quick)
-    draw()
-    print(f"\n{RESULTS}: bench.tsv, handover.tsv, and pictures of them")
+    draw(results)
+    written = [name + end for name in results for end in (".tsv", ".svg")]
+    print(f"\n{RESULTS}: " + ", ".join(name for name in written if os.path.exists(result(name))))
 
 
 if __name__ == "__main__":

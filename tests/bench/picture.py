@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""picture.py DIRECTORY: bench.svg, bars a workload with their spread, and handover.svg, of the TSV
-files there. Runs with the distribution's own Python, whose matplotlib is a package.
+"""picture.py DIRECTORY NAME...: NAME.svg of NAME.tsv there. bench: bars a workload with their
+spread; handover: lines. Runs with the distribution's own Python, whose matplotlib is a package.
 """
 import csv
 import os
@@ -18,16 +18,15 @@ COLOURS = {"migfs": "#1b6ca8", "migfs-passthrough": "#6fb1de", "migfs-coherence-
 
 
 def rows_of(directory, name):
-    path = os.path.join(directory, name)
-    if not os.path.exists(path):
-        return []
-    with open(path, encoding="utf-8", newline="") as file:
+    with open(os.path.join(directory, name), encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file, delimiter="\t"))
 
 
 def draw_bench(rows, path):
     works = list(dict.fromkeys(row["workload"] for row in rows))
     stacks = [name for name in dict.fromkeys(row["stack"] for row in rows) if name != "native"]
+    if not stacks:
+        return
     height = 0.8 / len(stacks)
     figure, axes = plot.subplots(figsize=(8, 0.9 + len(works) * (0.16 + 0.14 * len(stacks))))
     for i, stack in enumerate(stacks):
@@ -42,8 +41,8 @@ def draw_bench(rows, path):
     axes.axvline(1, color="#444444", lw=0.8)
     axes.set_yticks(range(len(works)), works, fontsize=8)
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.4)
-    axes.set_xlabel("of the native directory's rate: 1 is as fast, more is better", fontsize=8)
+    axes.set_xlim(0, max(1.4, *(1.05 * float(row["most"]) for row in rows)))
+    axes.set_xlabel("of what the native directory gives: 1 is as good, more is better", fontsize=8)
     axes.legend(fontsize=7, loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False)
     finish(figure, axes, path)
 
@@ -81,11 +80,10 @@ def finish(figure, axes, path, *others):
 
 
 def main():
-    directory = sys.argv[1]
-    for name, draw in (("bench", draw_bench), ("handover", draw_handover)):
-        rows = rows_of(directory, name + ".tsv")
-        if rows:
-            draw(rows, os.path.join(directory, name + ".svg"))
+    draw = {"bench": draw_bench, "handover": draw_handover}
+    directory, *names = sys.argv[1:]
+    for name in names:
+        draw[name](rows_of(directory, name + ".tsv"), os.path.join(directory, name + ".svg"))
 
 
 if __name__ == "__main__":

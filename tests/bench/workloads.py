@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What is done to each stack. A workload gives a Sample: how much a second, so that more is better,
-and what a request cost its server in processor time."""
+"""What is done to each stack. A workload gives a Sample: how much of its unit, so that more is
+better, and what a request cost its server in processor time."""
 import dataclasses
 import json
 import os
@@ -11,14 +11,14 @@ import testbed
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    rate: float           # in the workload's unit, a second
+    value: float          # in the workload's unit
     cpu_us: float = None  # of the server, a request; None: not asked
 
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
     name: str
-    unit: str
+    unit: str    # whole: of a rate with its "/s"
     run: object  # (bed, place, effort) -> Sample
     quick: bool = True
 
@@ -54,7 +54,7 @@ def of_fio(name, *arguments, megabytes=False, hot=False, quick=True):
         requests, count, seconds = fio(bed, effort, path, *arguments)
         cpu_us = (place.cpu_s() - before) * 1e6 / max(requests, 1)
         return Sample((count / 1e6 if megabytes else requests) / seconds, cpu_us)
-    return Workload(name, "MB" if megabytes else "requests", run, quick)
+    return Workload(name, "MB/s" if megabytes else "requests/s", run, quick)
 
 
 def direct(how, depth, engine, **fields):
@@ -72,17 +72,23 @@ def of_calls(kind, quick=True):
         count, nanoseconds = map(int, done.stdout.split())
         return Sample(count / nanoseconds * 1e9, (place.cpu_s() - before) * 1e6 / count)
     return Workload({"open": "open and close", "create": "create and unlink",
-                     "lookup": "stat of a/b/c", "lock": "lock and unlock"}.get(kind, kind), "calls",
-                    run, quick)
+                     "lookup": "stat of a/b/c", "lock": "lock and unlock"}.get(kind, kind),
+                    "calls/s", run, quick)
+
+
+def drop_cached(place, path):
+    """Of a clean file: what the stack keeps, then what the file system below does."""
+    for seen in (path, os.path.join(place.source, os.path.relpath(path, place.path))):
+        with open(seen, "rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def copy(bed, place, effort):
     source = place.data(effort.copy_mib)
-    with open(source, "rb") as file:
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    drop_cached(place, source)
     target = os.path.join(place.path, "copied")
-    timed = bed.run(["/usr/bin/env", "bash", "-c", 'TIMEFORMAT=%R; time cp "$0" "$1"', source,
-                     target])
+    timed = bed.run(["/usr/bin/env", "bash", "-c",
+                     'TIMEFORMAT=%R; time cp --reflink=never "$0" "$1"', source, target])
     os.unlink(target)
     return Sample(effort.copy_mib * 1.048576 / float(timed.stderr.split()[-1]))
 
@@ -118,7 +124,8 @@ WORKLOADS = [
            "--direct=1", megabytes=True),
     of_fio("1M sequential write, QD4", "--rw=write", "--bs=1M", "--iodepth=4", "--ioengine=libaio",
            "--direct=1", megabytes=True, quick=False),
-    of_fio("4k hot cached read", "--rw=randread", "--bs=4k", "--ioengine=psync", hot=True),
+    of_fio("4k hot cached read", "--rw=randread", "--bs=4k", "--ioengine=psync", "--invalidate=0",
+           hot=True),
     of_fio("4k write and fsync", "--rw=randwrite", "--bs=4k", "--ioengine=psync", "--fsync=1"),
     of_fio("eight synchronous writers", "--rw=randwrite", "--bs=4k", "--ioengine=psync",
            "--direct=1", "--numjobs=8"),
@@ -127,6 +134,6 @@ WORKLOADS = [
     of_calls("create"),
     of_calls("lookup"),
     of_calls("lock"),
-    Workload("cp", "MB", copy),
+    Workload("cp", "MB/s", copy),
     Workload("bytes read for one kept in memory", "bytes", page_cache, quick=False),
 ]

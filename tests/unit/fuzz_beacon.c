@@ -6,19 +6,14 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 #include "cache/beacon.h"
+#include "seal.h"
 
 static void mend(uint8_t *file)
 {
-    uint64_t hash;
-
     memcpy(file, "MIGFSBCN\1\0\0\0", 12);
-    memset(file + 16, 0, 8);
-    hash = XXH3_64bits(file, BEACON_BYTES);
-    for (unsigned i = 0; i < 8; i++)
-        file[16 + i] = (uint8_t)(hash >> (8 * i));
+    seal(file, BEACON_BYTES);
 }
 
 static void check(const uint8_t *file, size_t size)

@@ -151,8 +151,10 @@ static void limits_are_those_of_qemu(void **state)
     put_u32(&image, 56, 0);
     assert_refused(&image);
     put_u32(&image, 56, 1);
-    put_u32(&image, 60, 65537);
+    put_u32(&image, 60, 65536);
     put_u64(&image, 64, CLUSTER);
+    assert_int_equal(qcow2_parse(image.bytes, sizeof(image.bytes), &tables), 0);
+    put_u32(&image, 60, 65537);
     assert_refused(&image);
 }
 

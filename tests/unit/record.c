@@ -25,6 +25,7 @@ static const struct record_identity identity = {
     .birth_ns = 1700000000123456789,
 };
 
+/* Two of different generations differ in each sector of their slots. */
 static struct record sample_record(uint64_t generation, uint64_t sequence)
 {
     struct record record = {
@@ -48,7 +49,7 @@ static struct record sample_record(uint64_t generation, uint64_t sequence)
             .offset = (uint64_t)INT64_MAX - DIGEST_MOST_BYTES - i,
             .length = (uint32_t)DIGEST_MOST_BYTES - i,
         };
-        memset(record.digests[i].digest, (int)i + 1, DIGEST_BYTES);
+        memset(record.digests[i].digest, (uint8_t)(i + generation), DIGEST_BYTES);
     }
 
     memset(record.host.machine_id, 0xa5, sizeof(record.host.machine_id));
@@ -407,20 +408,31 @@ static void store_sectors(uint8_t *file, size_t offset, const uint8_t *bytes, si
     }
 }
 
-/* Every file that a cut in the writing of `next` leaves, and `visit` with each. */
+/* Every file that a cut in the writing of `next` to a slot leaves, and `visit` with each. */
+static void cut_in_slot(const uint8_t *before, unsigned slot, const struct record *next,
+                        void (*visit)(const uint8_t *file, const struct record *next, void *data),
+                        void *data)
+{
+    const size_t at = slot * (size_t)RECORD_SLOT_BYTES;
+    uint8_t written[RECORD_SLOT_BYTES], file[RECORD_FILE_BYTES];
+
+    record_encode(next, written);
+    for (unsigned stored = 0; stored < 1U << SLOT_SECTORS; stored++) {
+        memcpy(file, before, sizeof(file));
+        store_sectors(file, at, written, sizeof(written), stored);
+        visit(file, next, data);
+    }
+}
+
+/* The same, to the slot that a writer takes. */
 static void cut_in_write(const uint8_t *before, const struct record *next,
                          void (*visit)(const uint8_t *file, const struct record *next, void *data),
                          void *data)
 {
-    uint8_t after[RECORD_FILE_BYTES], file[RECORD_FILE_BYTES];
+    uint8_t after[RECORD_FILE_BYTES];
 
     memcpy(after, before, sizeof(after));
-    const size_t at = write_next(after, next) * (size_t)RECORD_SLOT_BYTES;
-    for (unsigned stored = 0; stored < 1U << SLOT_SECTORS; stored++) {
-        memcpy(file, before, sizeof(file));
-        store_sectors(file, at, after + at, RECORD_SLOT_BYTES, stored);
-        visit(file, next, data);
-    }
+    cut_in_slot(before, write_next(after, next), next, visit, data);
 }
 
 /* The record before, or the next one; never less, never a mixture. */
@@ -458,7 +470,44 @@ static void power_cut_leaves_the_record_before_or_the_next_one(void **state)
     cut_in_write(file, &next, cut_again, &before);
 }
 
-/* The first write is of both slots, into a file that may have its length later than its bytes. */
+struct cut_counts {
+    const struct record *before;
+    unsigned before_or_next, neither;
+};
+
+static void count_what_is_left(const uint8_t *file, const struct record *next, void *data)
+{
+    struct cut_counts *counts = data;
+    struct record decoded;
+    unsigned slot;
+
+    if (decode(file, RECORD_FILE_BYTES, &decoded, &slot) == RECORD_VALID &&
+        (records_are_equal(&decoded, counts->before) || records_are_equal(&decoded, next)))
+        counts->before_or_next++;
+    else
+        counts->neither++;
+}
+
+/* What the other slot is for: the negative twin of the test above. */
+static void power_cut_in_the_newest_slot_leaves_neither(void **state)
+{
+    const struct record older = sample_record(6, 6), before = sample_record(7, 7),
+                        next = sample_record(8, 8);
+    struct cut_counts counts = {.before = &before};
+    uint8_t file[RECORD_FILE_BYTES];
+
+    (void)state;
+    record_encode(&older, file);
+    record_encode(&before, file + OTHER_SLOT);
+    cut_in_slot(file, 1, &next, count_what_is_left, &counts);
+    assert_true(counts.before_or_next >= 2); /* none of it stored, and all */
+    assert_true(counts.neither > 0);
+}
+
+/*
+ * The first write is of both slots, the second of which is zeroes, into a file that may have its
+ * length later than its bytes: the record is there when all of it is, and else nothing.
+ */
 static void power_cut_in_the_first_write_leaves_it_or_nothing(void **state)
 {
     const struct record first = sample_record(1, 1);
@@ -473,7 +522,10 @@ static void power_cut_in_the_first_write_leaves_it_or_nothing(void **state)
             unsigned slot;
 
             store_sectors(file, 0, whole, RECORD_SLOT_BYTES, stored);
-            if (decode(file, size, &decoded, &slot) == RECORD_VALID)
+            const bool is_whole = size == RECORD_FILE_BYTES && stored == (1U << SLOT_SECTORS) - 1;
+            const enum record_verdict verdict = decode(file, size, &decoded, &slot);
+            assert_int_equal(verdict == RECORD_VALID, is_whole);
+            if (is_whole)
                 assert_true(records_are_equal(&decoded, &first));
         }
     }
@@ -749,7 +801,9 @@ static void a_clone_and_a_clock_that_is_ahead_show(void **state)
     assert_int_equal(record_host_oddity(&record, &here, now, booted), RECORD_HOST_FINE);
     here.boot_id[3] ^= 1;
     assert_int_equal(record_host_oddity(&record, &here, now, booted), RECORD_HOST_CLONED);
-    record.time_ns = booted + 59 * second; /* its own, before it booted last */
+    record.time_ns = booted + 61 * second;
+    assert_int_equal(record_host_oddity(&record, &here, now, booted), RECORD_HOST_CLONED);
+    record.time_ns = booted + 60 * second; /* its own, before it booted last */
     assert_int_equal(record_host_oddity(&record, &here, now, booted), RECORD_HOST_FINE);
     here.machine_id[3] ^= 1;
     record.time_ns = now + 60 * second;
@@ -801,6 +855,7 @@ int main(void)
         cmocka_unit_test(slots_alternate_and_the_last_written_counts),
         cmocka_unit_test(write_torn_at_any_byte_loses_the_newer_record_only),
         cmocka_unit_test(power_cut_leaves_the_record_before_or_the_next_one),
+        cmocka_unit_test(power_cut_in_the_newest_slot_leaves_neither),
         cmocka_unit_test(power_cut_in_the_first_write_leaves_it_or_nothing),
         cmocka_unit_test(every_truncation_is_torn_or_missing),
         cmocka_unit_test(a_file_that_is_too_long_is_torn),
