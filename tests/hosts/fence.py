@@ -5,7 +5,7 @@ the first one does then comes to the store, from whatever descriptor, until it a
 import errno
 import os
 
-from pair import IMAGE_BYTES, runs
+from pair import IMAGE_BYTES, QEMU_BYTES, locks_of, runs
 from scenario import QUICK, Theme, Wrong, expect_same, expect_state
 import testbed
 
@@ -186,9 +186,7 @@ def is_open_below(pair, name):
 
 def record_is_guarded(pair, name):
     """A lock lies on the record, at the store."""
-    ino = os.stat(pair.record_path(name)).st_ino
-    with open("/proc/locks", encoding="ascii") as file:
-        return any(f":{ino} " in line for line in file)
+    return bool(locks_of(pair.record_path(name)))
 
 
 def keeps_the_owners_record(give):
@@ -214,7 +212,7 @@ def keeps_the_owners_record(give):
 
 
 def unlocks_all(vmm):
-    for byte in (100, 101, 103, 201, 203):
+    for byte in QEMU_BYTES:
         vmm.error(f"unlock 1 {byte} 1")
     vmm.close()
 
@@ -267,9 +265,12 @@ def a_descriptor_without_locks_writes_as_it_was_opened(pair):
     a.open(3, name, "rw+d")
     a.write(3, 4096, 4096, "D")
     a.write(2, 1, 3, "E")
+    a.open(4, name, "rw+a")
+    a.write(4, 0, 3, "F")
     a.ask("fsync 1")
     stored = pair.stored(name)
     testbed.check(stored[:8192] == b"AEEE" + b"A" * 4092 + b"D" * 4096, "the writes of others")
+    testbed.check(stored[IMAGE_BYTES:] == b"FFF", f"{len(stored)} bytes: what was appended")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ nothing. A Vmm is a process that makes the system calls it is told to (vmm.c).
 """
 import dataclasses
 import errno
+import json
 import os
 import select
 import signal
@@ -18,6 +19,7 @@ import testbed  # noqa: E402
 
 # What QEMU 7.2 holds for a qcow2 image that it writes: permissions used, permissions not shared.
 QEMU_BYTES = (100, 101, 103, 201, 203)
+REST = (100, 103, 203)  # of these, what is neither 101 nor 201
 IMAGE_BYTES = 256 * 1024
 
 
@@ -184,6 +186,10 @@ class Host:
         return self.bed.run([program] + list(arguments), expect=expect, as_user=as_user,
                             timeout_s=20)
 
+    def status(self, name):
+        """What migfsctl tells of the file of that name."""
+        return json.loads(self.ctl("status", "--json", self.path(name)).stdout)["files"][0]
+
     def end_vmms(self):
         for vmm in self.vmms:
             if vmm.process.poll() is None:
@@ -259,6 +265,26 @@ class Pair:
     def umount(self):
         self.a.umount()
         self.b.umount()
+
+
+def waits_in_gate(pid):
+    """A thread of this migfs sleeps: it holds a write."""
+    for task in os.listdir(f"/proc/{pid}/task"):
+        try:
+            with open(f"/proc/{pid}/task/{task}/wchan", encoding="ascii") as file:
+                if "nanosleep" in file.read():
+                    return True
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has ended meanwhile
+    return False
+
+
+def locks_of(path):
+    """The lines of /proc/locks, in words, that are of this file."""
+    file = os.stat(path)
+    key = f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}:{file.st_ino}"
+    with open("/proc/locks", encoding="ascii") as locks:
+        return [line.split() for line in locks if key in line.split()]
 
 
 def field(slot, offset, size):

@@ -6,12 +6,12 @@ The image is one of qemu-img's; what is written over its tables makes it none, w
 here. VMMs read with O_DIRECT, as QEMU with cache=none, past the kernel's pages, where not said
 otherwise. The twins of what must not be stale drop nothing, and need a build with MIGFS_FAULTS.
 """
-import json
 import os
 import subprocess
 
 from pair import Stack, runs
-from scenario import QUICK, Theme, expect, expect_same
+from scenario import BINDFS, COHERENCE_OFF, QUICK, Theme, expect, expect_same
+from steps import require_faults
 import testbed
 
 theme = Theme("prefetch")
@@ -43,10 +43,6 @@ def owned(pair, flags="rw+d"):
     return name, a, b
 
 
-def status(host, name):
-    return json.loads(host.ctl("status", "--json", host.path(name)).stdout)["files"][0]
-
-
 # It is there ----------------------------------------------------------------------------------
 
 def reads_after_the_lock(flags):
@@ -58,8 +54,8 @@ def reads_after_the_lock(flags):
         b.read(1, *REFCOUNTS)
         expect_same(pair.b.counter("reads") - before, 0, "reads of the store after the lock")
         testbed.check(head.startswith("51*1 46*1 49*1 fb*1"), f"not the image's head: {head}")
-        testbed.check(status(pair.b, name)["last_handoff"]["bytes_prefetched"] == LENGTH,
-                      f"{status(pair.b, name)}")
+        testbed.check(pair.b.status(name)["last_handoff"]["bytes_prefetched"] == LENGTH,
+                      f"{pair.b.status(name)}")
     return run
 
 
@@ -80,7 +76,7 @@ def a_raw_image_has_none(pair):
     name = pair.image()
     b = pair.b.vmm(name, "rw+d")
     b.lock(1)
-    testbed.check(status(pair.b, name)["last_handoff"]["bytes_prefetched"] == 0, "read ahead")
+    testbed.check(pair.b.status(name)["last_handoff"]["bytes_prefetched"] == 0, "read ahead")
     expect_same(b.read(1, *HEAD), runs("0", HEAD[1]), "B reads")
 
 
@@ -91,7 +87,7 @@ def what_cannot_be_read_is_no_error(pair):
     pair.b.control("fail read EIO 1000")
     b.lock(1)
     pair.b.control("fail read EIO 0")
-    file = status(pair.b, name)
+    file = pair.b.status(name)
     testbed.check((file["state"], file["prefetch_errors"]) == ("owner", 1), f"{file}")
     testbed.check(file["last_handoff"]["bytes_prefetched"] == 0, f"{file}")
     testbed.check("could not be read ahead" in pair.b.above.log_text(), "not in the log")
@@ -116,8 +112,9 @@ def what_somebody_wrote_who_never_acquired_it_is_not_read_ahead(pair):
     with open(os.path.join(pair.store, name), "r+b") as file:
         os.pwrite(file.fileno(), b"X" * 4 * K, LENGTH)
     a.lock(1)
-    handoff = status(pair.a, name)["last_handoff"]
-    testbed.check((handoff["verified"], handoff["bytes_prefetched"]) == ("written", 0), f"{handoff}")
+    handoff = pair.a.status(name)["last_handoff"]
+    testbed.check((handoff["verified"], handoff["bytes_prefetched"]) == ("written", 0),
+                  f"{handoff}")
 
 
 # It is never stale ----------------------------------------------------------------------------
@@ -134,9 +131,22 @@ def not_at_the_next_acquire(pair):
     expect_same(b.read(1, *L1), runs("A", L1[1]), "B, owner again, reads")
 
 
-@theme.scenario()
+@theme.scenario(BINDFS)
 def not_after_the_release(pair):
+    """Who is no owner is served nothing of it: a twin that only drops nothing is right here."""
     _, a, b = owned(pair)
+    b.read(1, *L1)
+    b.unlock(1)
+    a.lock(1)
+    a.write(1, *L1, "A")
+    a.ask("fsync 1")
+    expect_same(b.read(1, *L1), runs("A", L1[1]), "B reads what it released")
+
+
+@theme.scenario(COHERENCE_OFF, BINDFS)
+def not_after_the_release_cached(pair):
+    _, a, b = owned(pair, "rw")
+    b.read(1, *L1)
     b.unlock(1)
     a.lock(1)
     a.write(1, *L1, "A")
@@ -150,7 +160,7 @@ def not_when_somebody_else_is_known_to_have_written(pair):
     name, _, b = owned(pair)
     with open(os.path.join(pair.store, name), "r+b") as file:
         os.pwrite(file.fileno(), b"X" * L1[1], L1[0])
-    testbed.check(status(pair.b, name)["foreign_writes"] == 1, "not noticed")
+    testbed.check(pair.b.status(name)["foreign_writes"] == 1, "not noticed")
     expect_same(b.read(1, *L1), runs("X", L1[1]), "B reads")
 
 
@@ -171,47 +181,24 @@ def not_when_the_store_was_stale_for_a_while(pair):
     expect_same(b.read(1, *L1), runs("A", L1[1]), "B reads")
 
 
-def by_mapped_pages(b, _path):
-    b.ask(f"map 2 {LENGTH}")
-    b.ask(f"store 2 {L1[0]} {L1[1]} X")
-    b.ask("msync 2")
-
-
-def by_truncation(b, _path):
-    b.ask(f"resize 2 {L1[0] + 4 * K}")
-    b.ask(f"resize 2 {LENGTH}")
-
-
-def by_truncation_of_its_path(b, path):
-    b.ask(f"truncate {L1[0] + 4 * K} {path}")
-    b.ask(f"truncate {LENGTH} {path}")
-
-
-def by_open_with_truncation(b, path):
-    b.ask(f"open 3 rw+t {path}")
-    b.ask(f"resize 3 {LENGTH}")
-
-
-def by_copy(b, path):
-    b.ask(f"open 3 r {path}")
-    b.ask(f"copy 3 2 {128 * K} {L1[0]} {4 * K}")
-
-
 # How it is changed, by a second handle where not said otherwise; the byte that is there then.
+PART = (L1[0] + 4 * K, 4 * K)  # of the tables: what is read after it
+ALL = f"{L1[0]} {L1[1]}"
 CHANGES = {
-    "its_own_write": (lambda b, _: b.write(1, *L1, "X"), "X"),
-    "a_write": (lambda b, _: b.write(2, *L1, "X"), "X"),
-    "a_direct_write": (lambda b, path: (b.ask(f"open 3 w+d {path}"), b.write(3, *L1, "X")), "X"),
-    "mapped_pages": (by_mapped_pages, "X"),
-    "a_truncation": (by_truncation, "\0"),
-    "a_truncation_of_its_path": (by_truncation_of_its_path, "\0"),
-    "an_open_with_truncation": (by_open_with_truncation, "\0"),
-    "a_discard": (lambda b, _: b.ask(f"discard 2 {L1[0]} {L1[1]}"), "\0"),
-    "a_copy": (by_copy, "A"),
+    "its_own_write": ("X", f"write 1 {ALL} X"),
+    "a_write": ("X", f"write 2 {ALL} X"),
+    "a_direct_write": ("X", "open 3 w+d {path}", f"write 3 {ALL} X"),
+    "mapped_pages": ("X", f"map 2 {LENGTH}", f"store 2 {ALL} X", "msync 2"),
+    "a_truncation": ("\0", f"resize 2 {PART[0]}", f"resize 2 {LENGTH}"),
+    "a_truncation_of_its_path": ("\0", f"truncate {PART[0]} {{path}}",
+                                 f"truncate {LENGTH} {{path}}"),
+    "an_open_with_truncation": ("\0", "open 3 rw+t {path}", f"resize 3 {LENGTH}"),
+    "a_discard": ("\0", f"discard 2 {ALL}"),
+    "a_copy": ("A", "open 3 r {path}", f"copy 3 2 {128 * K} {PART[0]} {PART[1]}"),
 }
 
 
-def changed(how, byte):
+def changed(byte, *lines):
     def run(pair):
         name = qcow2(pair)
         with open(os.path.join(pair.store, name), "r+b") as file:
@@ -220,20 +207,14 @@ def changed(how, byte):
         b = pair.b.vmm(name, "rw+d")
         b.open(2, name)
         b.lock(1)
-        how(b, pair.b.path(name))
-        last = L1[0] + 4 * K if how in (by_truncation, by_truncation_of_its_path) else L1[0]
-        expect_same(b.read(1, last, 4 * K), runs(byte, 4 * K), "B reads what it changed")
+        for line in lines:
+            b.ask(line.format(path=pair.b.path(name)))
+        expect_same(b.read(1, *PART), runs(byte, PART[1]), "B reads what it changed")
     return run
 
 
-for change, (make, left) in CHANGES.items():
-    theme.scenario(KEEPS, name=f"not_after_{change}")(changed(make, left))
-
-
-def require_faults():
-    with open(testbed.binary("migfs"), "rb") as file:
-        if b"MIGFS_KEEP_METADATA" not in file.read():
-            testbed.skip("migfs is built without MIGFS_FAULTS")
+for change, what in CHANGES.items():
+    theme.scenario(KEEPS, name=f"not_after_{change}")(changed(*what))
 
 
 if __name__ == "__main__":

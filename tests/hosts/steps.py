@@ -6,17 +6,16 @@ The twins need a build with MIGFS_FAULTS. Some steps are masked by others most o
 in a corner. DROP: ctofs, as Linux's NFS client, drops its pages at a lock by itself; pages that came
 after the lock. READ_RECORD: each lock looks at a record that is listed; where the list could not be
 read, and where records are required. INVALIDATE of a release: its FLUSH drops pages, too; where no
-handle can have written. FLUSH of a release: its INVALIDATE writes pages out, too, and has the record
-written again; where the daemon dies before.
+handle can have written. FLUSH of a release: its INVALIDATE writes pages out, too, and has the
+record written again; where the daemon dies before.
 """
 import os
 
-from pair import IMAGE_BYTES, Stack, runs
+from pair import IMAGE_BYTES, REST, Stack, locks_of, runs, waits_in_gate
 from scenario import QUICK, Theme, expect, expect_same
 import testbed
 
 theme = Theme("steps")
-REST = (100, 103, 203)  # what is neither 101 nor 201
 WAITING = "deadline=8000"
 
 
@@ -30,18 +29,6 @@ def opened(pair):
     a, b = pair.a.vmm(name), pair.b.vmm(name)
     b.read(1, 0, IMAGE_BYTES)
     return name, a, b
-
-
-def waits_in_gate(host):
-    """A thread of the host's migfs sleeps: it holds a write."""
-    for task in os.listdir(f"/proc/{host.above.pid}/task"):
-        try:
-            with open(f"/proc/{host.above.pid}/task/{task}/wchan", encoding="ascii") as file:
-                if "nanosleep" in file.read():
-                    return True
-        except OSError:
-            continue
-    return False
 
 
 # Acquire --------------------------------------------------------------------------------------
@@ -86,11 +73,8 @@ def pages_below_that_came_after_the_lock_go(pair):
 
 def locked_below(pair, name, byte):
     """Two hosts hold read locks of the byte at the store."""
-    ino = os.stat(os.path.join(pair.store, name)).st_ino
-    with open("/proc/locks", encoding="ascii") as file:
-        lines = [line.split() for line in file if f":{ino} " in line]
     return sum(int(line[-2]) <= byte and (line[-1] == "EOF" or byte <= int(line[-1]))
-               for line in lines) >= 2
+               for line in locks_of(os.path.join(pair.store, name))) >= 2
 
 
 @needs("READ_RECORD", fresh=True)
@@ -190,7 +174,7 @@ def a_write_under_way_does_not_come_after(pair):
     with open(pair.a.held_writes, "wb"):
         pass
     writer.begin("write 1 0 4096 X")
-    testbed.wait_until(lambda: waits_in_gate(pair.a), what="the write in the gate")
+    testbed.wait_until(lambda: waits_in_gate(pair.a.above.pid), what="the write in the gate")
     a.begin("unlock 1 201 1")
     if not a.answers_within(0.5):
         os.unlink(pair.a.held_writes)

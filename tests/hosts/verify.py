@@ -207,7 +207,7 @@ def an_owner_whose_downgrade_failed_goes_on_watching(pair):
     pair.a.control("fail fsync EIO 0")
     expect_state(pair, a, 1, "owner")
     write_below(pair, name, IMAGE_BYTES)
-    told = json.loads(pair.a.ctl("status", "--json", pair.a.path(name)).stdout)["files"][0]
+    told = pair.a.status(name)
     testbed.check(told["foreign_writes"] > 0, f"{told}")
 
 
@@ -273,7 +273,7 @@ def forget_accepts_what_is_stale(pair):
     testbed.check(pair.digests(name) == {}, "digests stay")
     b.lock(1)
     expect_state(pair, b, 1, "owner")
-    seen = status(pair.b, name)
+    seen = pair.b.status(name)
     testbed.check(seen["stale_acquires"] == 1 and seen["generation"] == 2, f"{seen}")
 
 
@@ -355,7 +355,8 @@ def the_history_tells_what_was_verified(pair):
     b = pair.b.vmm(name)
     b.lock(1)
     seen = history(pair.b, name, 4)
-    testbed.check([entry["verified"] for entry in seen] == ["no", "written", "yes", "no"], f"{seen}")
+    testbed.check([entry["verified"] for entry in seen] == ["no", "written", "yes", "no"],
+                  f"{seen}")
     testbed.check([entry["release_ms"] > 0 for entry in seen] == [False, True, True, False],
                   f"{seen}")
     host = os.uname().nodename
@@ -392,7 +393,7 @@ def a_host_that_keeps_no_record_hands_over_too(pair):
     c.unlock(1)
     a.lock(1)
     expect_same(a.read(1, 16 * K, 4 * K), runs("C", 4 * K), "A reads")
-    testbed.check(status(pair.a, name)["foreign_writes"] == 1, "not noticed")
+    testbed.check(pair.a.status(name)["foreign_writes"] == 1, "not noticed")
     other.umount()
 
 
@@ -409,11 +410,6 @@ def the_ioctl_says_why_and_what_accepts_it(pair):
 
 # Beside an owner ------------------------------------------------------------------------------
 
-def status(host, name):
-    document = json.loads(host.ctl("status", "--json", host.path(name)).stdout)
-    return document["files"][0]
-
-
 def owned(pair):
     name = pair.image()
     a = pair.a.vmm(name)
@@ -422,7 +418,7 @@ def owned(pair):
 
 
 def expect_noticed(pair, name, count):
-    seen = status(pair.a, name)["foreign_writes"]
+    seen = pair.a.status(name)["foreign_writes"]
     testbed.check(seen == count, f"noticed {seen} times, not {count}")
 
 
@@ -441,7 +437,7 @@ def status_notices_by_times_who_writes_what_the_owner_leaves_alone(pair):
     a.unlock(1)
     b = pair.b.vmm(name)
     b.lock(1)
-    last = status(pair.b, name)["last_handoff"]
+    last = pair.b.status(name)["last_handoff"]
     testbed.check(last["verified"] == "no", f"{last}")  # nothing was written: no digests
 
 
@@ -497,7 +493,7 @@ def nothing_of_what_the_owner_does_is_taken_for_anothers(pair):
     expect_noticed(pair, name, 0)
     b = pair.b.vmm(name)
     b.lock(1)
-    testbed.check(status(pair.b, name)["foreign_writes"] == 0, "noticed by B")
+    testbed.check(pair.b.status(name)["foreign_writes"] == 0, "noticed by B")
 
 
 @theme.scenario()
@@ -515,20 +511,33 @@ def nothing_of_what_the_owner_does_meanwhile_is_either(pair):
     expect_noticed(pair, name, 0)
     b = pair.b.vmm(name)
     b.lock(1)
-    testbed.check(status(pair.b, name)["foreign_writes"] == 0, "noticed by B")
+    testbed.check(pair.b.status(name)["foreign_writes"] == 0, "noticed by B")
 
 
 @theme.scenario(fresh=True)
 def a_status_waits_a_little_for_a_store_that_does_not_answer(pair):
-    name, a = owned(pair)
+    shared = pair.a.vmm(pair.image())
+    shared.lock(1, 100, 101)
+    expect_unchecked(pair, "shared")
+    shared.close()
+    _, a = owned(pair)
     a.write(1, 0, 4 * K, "A")
-    inside = pair.a.path(name)
-    fd = os.open(inside, os.O_RDONLY)
+    expect_unchecked(pair, "owner")
+
+
+def expect_unchecked(pair, state):
+    """A guest in that state is shown while the store gives nothing, and that it was not checked."""
+    def document():
+        return json.loads(pair.a.ctl("status", "--json", pair.a.above.path).stdout)
+
+    testbed.wait_until(lambda: document()["checked"], what="all as checked")
     pair.a.control("freeze read")
-    table = pair.a.ctl("status", pair.a.above.path).stdout
+    table, frozen = pair.a.ctl("status", pair.a.above.path).stdout, document()
     pair.a.control("thaw")
-    os.close(fd)
-    testbed.check("owner" in table and "does not answer" in table, table)
+    testbed.check(state in table and "does not answer" in table, table)
+    testbed.check(not frozen["checked"], "checked by a store that gives nothing")
+    testbed.check(state in [file["state"] for file in frozen["files"]], f"{frozen}")
+    testbed.wait_until(lambda: document()["checked"], what="all as checked after it")
 
 
 if __name__ == "__main__":

@@ -146,10 +146,13 @@ def a_mount_serves_without_it(bed):
 def is_idle(mount):
     """Whether the thread of the beacon has done what it does at first, and waits for its time."""
     for thread in os.listdir(f"/proc/{mount.pid}/task"):
-        with open(f"/proc/{mount.pid}/task/{thread}/comm", encoding="ascii") as file:
-            name = file.read().strip()
-        with open(f"/proc/{mount.pid}/task/{thread}/wchan", encoding="ascii") as file:
-            waits = file.read()
+        try:
+            with open(f"/proc/{mount.pid}/task/{thread}/comm", encoding="ascii") as file:
+                name = file.read().strip()
+            with open(f"/proc/{mount.pid}/task/{thread}/wchan", encoding="ascii") as file:
+                waits = file.read()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has ended meanwhile
         if name == "migfs-beacon":
             return waits.startswith("futex")
     return False

@@ -356,7 +356,8 @@ def bad_options(bed):
     source, path = source_with_file(bed), mountpoint_in(bed)
     for option in ("nonsense", "nonsense=1", "noatime,nonsense", "io=nonsense", "io=", "io",
                    "profile=nonsense", "fence=nonsense", "standby=nonsense", "record=nonsense",
-                   "protect=nonsense", "protect=", "protect", "coherence=nonsense", "deadline=nonsense", "deadline=", "deadline=-1",
+                   "protect=nonsense", "protect=", "protect", "coherence=nonsense",
+                   "deadline=nonsense", "deadline=", "deadline=-1",
                    "deadline=3000x", "deadline=99999999999999999999", "deadline=1e3",
                    "IO=daemon", "profile=QEMU", "default_permissions=1"):
         names = option.rpartition(",")[2].partition("=")[0]

@@ -515,19 +515,18 @@ def status_follows_until_the_mount_ends(hosts):
     check(json.loads(watcher.stdout.readline()) == {
         "version": 1, "files": [], "checked": True, "fenced_by_store": True}, "files at first")
     fd = os.open(mount.path + "/image", os.O_RDWR)
-    while not (files := json.loads(watcher.stdout.readline())["files"]):
-        pass
-    check(files[0]["path"] == mount.path + "/image", f"{files}")
-    while "image" not in as_table.stdout.readline():
-        pass
+    told = (json.loads(line)["files"] for line in watcher.stdout)
+    files = next(filter(None, told), [])
+    check([file["path"] for file in files] == [mount.path + "/image"], f"{files}")
+    check(any("image" in line for line in as_table.stdout), "the table does not show it")
     os.close(fd)
-    while json.loads(watcher.stdout.readline())["files"]:
-        pass
+    check(any(not files for files in told), "the close is not shown")
     as_table.send_signal(signal.SIGINT)
     check(as_table.wait(10) == -signal.SIGINT, "a signal does not end it")
     mount.umount(lazy=True)  # but for the moment of a look nothing of it is open
     _, said = watcher.communicate(timeout=20)
-    check(watcher.returncode == NOT_MIGFS and "not on a migfs" in said, f"{watcher.returncode} {said}")
+    check(watcher.returncode == NOT_MIGFS and "not on a migfs" in said,
+          f"{watcher.returncode} {said}")
     check("--follow" in hosts.ctl("watch", "--follow", hosts.a.path, expect=USAGE).stderr, "watch")
 
 

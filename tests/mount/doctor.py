@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""migfsctl doctor: each check is green on a right set-up and not on one that is wrong in its way, as
-far as one machine without NFS can show; the rest is tests/nfs/doctor.py.
+"""migfsctl doctor: each check is green on a right set-up and not on one that is wrong in its way,
+as far as one machine without NFS can show; the rest is tests/nfs/doctor.py.
 
 What a check reads is laid over the machine's own in a mount namespace: doctor itself knows no other
 root.
@@ -61,7 +61,8 @@ class Report:
 
 
 def laid_over(files):
-    """A shell script's beginning that lays files over the machine's own: {path: text, None: none}."""
+    """A shell script's beginning that lays files over the machine's own: {path: text}, or None for
+    none."""
     lines = ["set -e", "mount --make-rprivate /"]
     for tree in ("/etc", "/sys/fs", "/sys/module", "/dev"):
         mine = {path: text for path, text in files.items() if path.startswith(tree + "/")}
@@ -128,8 +129,6 @@ def a_right_setup_is_green(bed):
     report.expect("mount", "green", source, "the defaults")
     report.expect("store", "yellow", "of this host alone")
     check(report.status == WARNINGS, f"status {report.status}")
-    check(forged_beacon.listing(source) == [name for name in forged_beacon.listing(source)
-                                            if name], "a file is left")
     check(len(forged_beacon.listing(source)) == 1, f"left: {forged_beacon.listing(source)}")
     mount.umount()
 
@@ -246,7 +245,8 @@ def selinux(bed):
     source = bed.directory("source")
     enforcing = {"/sys/fs/selinux/enforce": "1", "/sys/fs/selinux/booleans/virt_use_fusefs": "0 0"}
     doctor(bed, source, files=enforcing).expect("security", "red", "virt_use_fusefs", "setsebool")
-    doctor(bed, source, files={**enforcing, "/sys/fs/selinux/enforce": "0"}).expect_green("security")
+    doctor(bed, source, files={**enforcing, "/sys/fs/selinux/enforce": "0"}
+           ).expect_green("security")
     doctor(bed, source, files={**enforcing, "/sys/fs/selinux/booleans/virt_use_fusefs": "1 1"}
            ).expect_green("security")
 
@@ -266,7 +266,7 @@ def apparmor(bed):
 def memory(bed):
     with open(binary("migfs"), "rb") as file:
         if b"__asan_init" in file.read():
-            return  # its shadow is more than any limit
+            testbed.skip("the shadow of AddressSanitizer is more than any limit")
     source = bed.directory("source")
     mount = bed.mount("fuse.migfs", ["prlimit", "--data=900000000", binary("migfs"), source,
                                      "MOUNTPOINT"], source)
@@ -371,12 +371,14 @@ def mount_options(bed):
 
 def passthrough(bed):
     source = bed.directory("source")
-    result = bed.run([binary("migfs"), source, bed.directory("mnt"), "-o", "io=passthrough"],
-                     expect=None)
-    if result.returncode != 0:
+    try:
+        mount = bed.mount_migfs(source, options="io=passthrough")
+    except testbed.TestFailure as failure:
+        if "io=passthrough is not offered by this kernel" not in str(failure):
+            raise
         testbed.skip("no io=passthrough here")
-    doctor(bed, bed.root + "/mnt").expect("mount", "yellow", "io=passthrough", "STONITH")
-    bed.run(["umount", bed.root + "/mnt"])
+    doctor(bed, mount.path).expect("mount", "yellow", "io=passthrough", "STONITH")
+    mount.umount()
 
 
 def another_version_than_is_installed(bed):
@@ -468,7 +470,8 @@ def hosts_that_do_not_are_said(bed):
 
     found(release="9.9.9").expect("hosts", "yellow", "host1", "9.9.9", "same version")
     found(options="profile=range").expect("hosts", "yellow", "host2", "profile=range")
-    found(options="fence=strict,fence=off").expect("hosts", "yellow", "host3", "fence=off", "not stopped")
+    found(options="fence=strict,fence=off").expect("hosts", "yellow", "host3", "fence=off",
+                                                   "not stopped")
     found(options="io=passthrough").expect("hosts", "yellow", "host4", "io=passthrough")
     found(clock_ahead_s=3600).expect("hosts", "yellow", "host5", "s ahead of", "chrony")
     found(clock_ahead_s=-30).expect("hosts", "yellow", "host6", "30.0 s behind")
@@ -518,7 +521,8 @@ def hosts_of_one_machine_id(bed):
     forged_beacon.write(source, "a", machine=b"C" * 16, boot=b"1" * 16, instance=1, served_s=600)
     clone = forged_beacon.write(source, "b", machine=b"C" * 16, boot=b"2" * 16, instance=2,
                                 served_s=300)
-    doctor(bed, mount.path).expect("hosts", "red", "same /etc/machine-id", "systemd-machine-id-setup")
+    doctor(bed, mount.path).expect("hosts", "red", "same /etc/machine-id",
+                                   "systemd-machine-id-setup")
     os.unlink(clone)
     # Another mount of the same boot is none; nor is one that was left before a restart.
     forged_beacon.write(source, "a", machine=b"C" * 16, boot=b"1" * 16, instance=3)

@@ -42,8 +42,8 @@ def write(source, name="other", *, machine=b"M" * 16, boot=b"B" * 16, instance=7
     `served_s`: mounted so long before that."""
     written_s = time.time() - age_s
     now_ns = int((written_s + clock_ahead_s) * 1e9)
-    fields = [b"MIGFSBCN", version, period_s, 0, now_ns, now_ns - int(served_s * 1e9), instance, machine, boot,
-              name.encode(), release.encode(), options.encode()]
+    fields = [b"MIGFSBCN", version, period_s, 0, now_ns, now_ns - int(served_s * 1e9), instance,
+              machine, boot, name.encode(), release.encode(), options.encode()]
     fields[3] = _xxhash.XXH3_64bits(struct.pack(LAYOUT, *fields), struct.calcsize(LAYOUT))
     os.makedirs(directory(source), mode=0o700, exist_ok=True)
     os.chmod(os.path.dirname(directory(source)), 0o700)

@@ -11,10 +11,10 @@ import cell as cells
 import migrate
 import pair
 import scenario
+import server
 import testbed
 from calls import HALF, expect_byte
 from scenario import expect
-from server import wait_for
 
 MIB = 1 << 20
 ONCE = (cells.RAW,)
@@ -100,19 +100,8 @@ def store_of_its_own(site):
             small.end()
 
 
-@contextlib.contextmanager
 def full(_site, store):
-    """Meanwhile not a block is left, not even for root."""
-    path = f"{store}/ballast"
-    with open(path, "wb") as ballast:
-        for length in (MIB, 4 << 10):
-            with contextlib.suppress(OSError):
-                while True:
-                    os.posix_fallocate(ballast.fileno(), ballast.seek(0, os.SEEK_END), length)
-    try:
-        yield
-    finally:
-        os.unlink(path)
+    return server.full(store)
 
 
 def read_only(site, store):
@@ -156,11 +145,11 @@ def handover_fails(refusing, site, _image):
             print(f"write {wrote}, unlocks {unlocked}")
             expect(wrote or any(unlocked), "nobody was told that what was written is lost")
             expect(wrote or not calls.acquires(other), "the other host got what was not stored")
-        wait_for(lambda: calls.acquires(guest), 60, "the source as owner again")
+        server.wait_for(lambda: calls.acquires(guest), 60, "the source as owner again")
         guest.write(1, HALF, HALF, "3")
         guest.ask("fsync 1")
         guest.unlock(1)
-        wait_for(lambda: calls.acquires(other), 60, "the hand-over")
+        server.wait_for(lambda: calls.acquires(other), 60, "the hand-over")
         expect_byte(other, "1", 0, HALF, "what was acknowledged before")
         expect_byte(other, "3", HALF, HALF, "what was acknowledged after")
         guest.close()

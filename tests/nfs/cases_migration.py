@@ -48,7 +48,8 @@ CASES = [
     cells.Case("truncation", functools.partial(
         destination_sees, fresh.change_to_shorter, after=fresh.look_shorter), twins=cells.BINDFS),
     cells.Case("discard", functools.partial(destination_sees, fresh.change_discard),
-               twins=cells.BINDFS, variants=lambda variant: variant.version == "4.2"),  # older ones ignore it
+               twins=cells.BINDFS,  # older ones ignore it
+               variants=lambda variant: variant.version == "4.2"),
     cells.Case("internal snapshot", functools.partial(
         destination_sees, fresh.change_snapshot, after=fresh.use_snapshot),
         twins=cells.BINDFS, images=QCOW2),

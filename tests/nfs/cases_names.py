@@ -16,6 +16,8 @@ import testbed
 from scenario import expect
 
 ONCE = (cells.RAW,)
+BARE = ("bare",)
+COMPARES = "what bare NFS gives is in the case, and is right"
 
 
 def answer(function, *arguments):
@@ -109,14 +111,20 @@ def replace(site, host, name):
 GIVEN_AWAY = (chown, chown_away)
 
 
-def what_guest_meets(change, site, here, there, name):
-    """A guest of the unprivileged user runs on `here`, and `there` the image is changed: what each
-    of the guest's calls gives, and a new open."""
+def running_guest(site, host, name):
+    """One of the unprivileged user, with an image of its own."""
     os.chown(f"{site.store}/{calls.image(site, name)}", testbed.USER_UID, testbed.USER_GID)
-    guest = calls.vmm(site, here, name, "rw+d", as_user=True)
+    guest = calls.vmm(site, host, name, "rw+d", as_user=True)
     guest.lock(1)
     guest.write(1, 0, calls.HALF, "1")
     guest.ask("fsync 1")
+    return guest
+
+
+def what_guest_meets(change, site, here, there, name):
+    """A guest runs on `here`, and `there` the image is changed: what each of its calls gives, and a
+    new open."""
+    guest = running_guest(site, here, name)
     answer(os.stat, there.path(name))
     change(site, there, name)
     met = [f"write {guest.error(f'write 1 0 {calls.HALF} 2')}", f"fsync {guest.error('fsync 1')}",
@@ -136,33 +144,24 @@ def what_guest_meets(change, site, here, there, name):
 
 
 def changed_elsewhere(change, site, _image):
-    """By the other host's stack, and by its bare mount: the guest meets nothing of it, and who opens
-    the image later what he meets on bare NFS."""
+    """By the other host's stack, and by its bare mount: the guest meets nothing of it, and who
+    opens the image later what he meets on bare NFS."""
     bare_a, bare_b = calls.bare(site, site.a), calls.bare(site, site.b)
     right, _ = what_guest_meets(nothing, site, bare_a, bare_b, "untouched")
     bare, opened = what_guest_meets(change, site, bare_a, bare_b, "reference")
-    if change in GIVEN_AWAY:
+    if change in GIVEN_AWAY and site.stack != "bare":
         testbed.check(bare != right, f"bare NFS is right, and the case proves nothing: {bare}")
     for number, there in enumerate((site.b, bare_b)):
         met, later = what_guest_meets(change, site, site.a, there, f"image{number}")
-        # A server that has it open, for a lock too, keeps what has no name until it is started anew.
         way = "past migfs" if there is bare_b else "through migfs"
         expect(met == right, f"changed {way}: met {met}, must be {right}")
         expect(later == opened, f"a new open gives {later}, on bare NFS {opened}")
 
 
-def running_guest(site, host, name):
-    os.chown(f"{site.store}/{calls.image(site, name)}", testbed.USER_UID, testbed.USER_GID)
-    guest = calls.vmm(site, host, name, "rw+d", as_user=True)
-    guest.lock(1)
-    guest.write(1, 0, calls.HALF, "1")
-    guest.ask("fsync 1")
-    return guest
-
-
 def outlives_restart(take_name, site, _image):
-    """The image loses its name, then the server is started anew: on bare NFS the guest's disk is
-    gone with what the server had in memory."""
+    """The image loses its name, then the server is started anew. One that has it open, for a lock
+    too, keeps what has no name until then: on bare NFS the guest's disk is gone with what the
+    server had in memory."""
     guests = {"bare": running_guest(site, calls.bare(site, site.a), "reference"),
               site.stack: running_guest(site, site.a, "image")}
     take_name(site, calls.bare(site, site.b), "reference")
@@ -237,12 +236,14 @@ def lookups_cross(site, _image):
 
 CASES = [
     cells.Case("names leave nothing", names_leave_nothing, images=ONCE,
+               no_twin="bare NFS leaves nothing either: no layer may bring it in",
                variants=lambda variant: not variant.squash,
                stacks=("bare", "bindfs", "migfs", "migfs-passthrough")),
-    cells.Case("removed at the server", removed_at_server, images=ONCE,
+    cells.Case("removed at the server", removed_at_server, images=ONCE, no_twin=COMPARES,
                variants=lambda variant: not variant.squash,
                stacks=("bare", "bindfs", "migfs", "migfs-passthrough")),
     cells.Case("exports below", lookups_cross, images=ONCE, private=True,
+               no_twin="bare NFS crosses, too: no layer may stand in the way",
                variants=lambda variant: not variant.squash,
                stacks=("bare", "bindfs", "migfs", "migfs-passthrough")),
 ]
@@ -250,12 +251,14 @@ for changing in (chown, chown_away, chmod, rename, unlink, replace):
     CASES.append(cells.Case(
         f"{changing.__name__.replace('_', ' ')} elsewhere",
         functools.partial(changed_elsewhere, changing), images=ONCE,
+        twins=BARE if changing in GIVEN_AWAY else (),
+        no_twin="" if changing in GIVEN_AWAY else COMPARES,
         variants=lambda variant: variant not in cells.LOCKS_STAY_HERE,
         stacks=("bare", "bindfs", "migfs",
                 *(() if changing in GIVEN_AWAY else ("migfs-passthrough",)))))
 for changing in (unlink, replace):
     CASES.append(cells.Case(
         f"{changing.__name__} and restart", functools.partial(outlives_restart, changing),
-        images=ONCE, private=True, quick=False, deadline_s=150,
+        images=ONCE, private=True, alone=True, quick=False, deadline_s=150, twins=BARE,
         variants=lambda variant: variant not in cells.LOCKS_STAY_HERE,
         stacks=("bare", "bindfs", "migfs", "migfs-passthrough")))

@@ -11,12 +11,12 @@ import os
 
 import cell as cells
 import testbed
-from pair import IMAGE_BYTES, runs
+from pair import IMAGE_BYTES, REST, runs, waits_in_gate
 from scenario import expect
+from server import full
 
 QUICK = "deadline=1000"
 WAITING = "deadline=8000"
-REST = (100, 103, 203)  # of QEMU's bytes, what is neither 101 nor 201
 
 CASES = []
 
@@ -185,16 +185,6 @@ def a_record_says_released_of_what_is_all_there(site):
     expect_read(b, "A", "the new owner")
 
 
-def waits_in_gate(site, host):
-    """A thread of the host's migfs sleeps: it holds a write."""
-    tasks = f"/proc/{site.daemon(host)}/task"
-    for task in os.listdir(tasks):
-        with open(f"{tasks}/{task}/wchan", encoding="ascii") as file:
-            if "nanosleep" in file.read():
-                return True
-    return False
-
-
 @needs("release:DRAIN", WAITING)
 def a_write_under_way_does_not_come_after(site):
     """It has passed the gate, and the next owner writes before it reaches the server."""
@@ -205,7 +195,7 @@ def a_write_under_way_does_not_come_after(site):
     with open(held, "wb"):
         pass
     writer.begin("write 1 0 4096 X")
-    testbed.wait_until(lambda: waits_in_gate(site, site.a), what="the write in the gate")
+    testbed.wait_until(lambda: waits_in_gate(site.daemon(site.a)), what="the write in the gate")
     a.begin("unlock 1 201 1")
     waits = not a.answers_within(1)
     if waits:
@@ -223,28 +213,6 @@ def a_write_under_way_does_not_come_after(site):
         expect(file.read() == b"B" * IMAGE_BYTES, "the old owner's write came after the new one's")
 
 
-class FullServer:
-    """Not a block is left on the server's disk."""
-
-    def __init__(self, site):
-        self.path = os.path.join(site.store, "full")
-
-    def __enter__(self):
-        length = 0
-        fd = os.open(self.path, os.O_RDWR | os.O_CREAT)
-        for piece in (64 << 20, 1 << 20, 4096):
-            try:
-                while True:
-                    os.posix_fallocate(fd, length, piece)
-                    length += piece
-            except OSError as error:
-                testbed.check(error.errno == errno.ENOSPC, f"fallocate: {error}")
-        os.close(fd)
-
-    def __exit__(self, *_):
-        os.unlink(self.path)
-
-
 @needs("release:SYNC", private=True, alone=True, variants=tests_locks)
 def what_cannot_be_written_is_not_handed_over(site):
     """The owner's writes find no space: its unlock says so, and it is owner still."""
@@ -252,7 +220,7 @@ def what_cannot_be_written_is_not_handed_over(site):
     a, b = site.vmm(site.a, name), site.vmm(site.b, name)
     a.lock(1)
     a.unlock(1, 101, *REST)
-    with FullServer(site):
+    with full(site.store):
         a.write(1, 0, IMAGE_BYTES, "A")
         error = a.error("unlock 1 201 1")
     if error == 0:

@@ -65,8 +65,8 @@ def reaches_server(variant):
 
 
 LOCKS_STAY = "the mount keeps locks on its host: nobody can be refused by them"
-TEST_IS_BLIND = ("the server tests NFSv3 locks as if to read: it finds no read lock of another host, "
-                 "on bare NFS either")
+TEST_IS_BLIND = ("the server tests NFSv3 locks as if to read: it finds no read lock of another "
+                 "host, on bare NFS either")
 
 
 def unrefused(_stack, _image, variant):
@@ -109,6 +109,9 @@ class Case:
     step: str = ""
     quick: bool = True
     deadline_s: int = 90
+
+    def __post_init__(self):
+        assert bool(self.twins) != bool(self.no_twin), f"{self.name}: twins, or why there is none"
 
     def all_stacks(self):
         return self.stacks + tuple(twin for twin in self.twins if twin not in self.stacks)

@@ -105,6 +105,27 @@ def wait_for(condition, seconds, what):
         time.sleep(0.1)
 
 
+@contextlib.contextmanager
+def full(directory):
+    """Meanwhile not a block is left on the disk of a directory, not even for root."""
+    path = f"{directory}/ballast"
+    fd = os.open(path, os.O_RDWR | os.O_CREAT)
+    try:
+        length = 0
+        for piece in (64 << 20, 1 << 20, 4096):
+            try:
+                while True:
+                    os.posix_fallocate(fd, length, piece)
+                    length += piece
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+        yield
+    finally:
+        os.close(fd)
+        os.unlink(path)
+
+
 class Server:
     """Started once a boot; the export's options and the leases may change between cells."""
 
