@@ -185,6 +185,23 @@ def a_directory_of_the_export_is_found_there(bed):
     sh("rm", "-rf", f"{EXPORT}/a b")
 
 
+def status_says_what_a_server_does_not_stop(bed):
+    """At the mount, too."""
+    for version, fenced in (("4.2", True), ("3", False)):
+        with initialised(), Place(bed, options=f"vers={version}") as place, \
+                served(bed, place) as mount:
+            path = os.path.join(mount.path, "image")
+            with open(path, "wb"):
+                document = json.loads(
+                    bed.run([binary("migfsctl"), "status", "--json", path]).stdout)
+                table = bed.run([binary("migfsctl"), "status", path]).stdout
+            check(document["fenced_by_store"] == fenced, f"{version}: {document}")
+            check(("can still write to it" in table) != fenced, f"{version}: {table}")
+            said = "NFS before version 4" in mount.log_text()
+            check(said != fenced, f"{version}: {mount.log_text()}")
+            os.unlink(path)
+
+
 def version_3_is_yellow_and_its_locks_are_seen(bed):
     with initialised(), Place(bed, options="vers=3") as place:
         found = place.doctor()
@@ -352,7 +369,8 @@ def a_long_lease_is_yellow(bed):
 
 
 CHECKS = (a_right_setup_is_all_green, a_lock_under_a_delegation_is_seen,
-          a_directory_of_the_export_is_found_there, version_3_is_yellow_and_its_locks_are_seen,
+          a_directory_of_the_export_is_found_there, status_says_what_a_server_does_not_stop,
+          version_3_is_yellow_and_its_locks_are_seen,
           options_that_break_coherence_are_found, recovered_locks_are_red,
           a_squashed_root_is_told_to_init, another_host_is_seen, a_host_without_migfs_is_seen,
           io_uring_that_is_not_allowed_is_yellow, a_server_that_cannot_be_reached_is_red,
