@@ -56,6 +56,11 @@ static int assume_groups(fuse_req_t req)
 /* setfsuid(2) leaves CAP_SYS_RESOURCE as it is (capabilities(7)). */
 static _Thread_local enum { LIMITS_UNKNOWN, LIMITS_BIND, LIMITS_EXCEEDED } limits;
 
+bool caller_limit_is(uid_t uid)
+{
+    return limits == (uid == 0 ? LIMITS_EXCEEDED : LIMITS_BIND);
+}
+
 void caller_limit(uid_t uid)
 {
     const bool exceeds = uid == 0;
@@ -63,7 +68,7 @@ void caller_limit(uid_t uid)
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3];
 
-    if (limits == (exceeds ? LIMITS_EXCEEDED : LIMITS_BIND))
+    if (caller_limit_is(uid))
         return;
     if (syscall(SYS_capget, &header, sets) != 0)
         return; /* of oneself: cannot fail */

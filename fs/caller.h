@@ -22,6 +22,7 @@ struct caller caller_begin(fuse_req_t req);
  * a system call where the thread's last request was the other sort's.
  */
 void caller_limit(uid_t uid);
+bool caller_limit_is(uid_t uid); /* so that it costs nothing */
 
 /* For work that no request stands behind: an opener's ids, without supplementary groups. */
 struct caller caller_begin_as(uid_t uid, gid_t gid);

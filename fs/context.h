@@ -34,6 +34,7 @@ struct context {
     struct lock_table *locks;
     struct record_directory *records;
     struct inode *record_inode; /* of their directory, hidden from the mount; NULL: none known */
+    struct loop *loop;          /* from the mount on */
     struct pool *pool;
     struct events *events;
     struct guard_watch *watch;

@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The data path, and all that changes what a file holds or how long it is; each change by the gate.
+ * What a file holds and how long it is, beyond reads and writes (read.h, write.h); each change by
+ * the gate.
  */
 #ifndef MIGFS_FS_DATA_H
 #define MIGFS_FS_DATA_H
 
 #include "handle.h"
 
-void data_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
-               struct fuse_file_info *fi);
-void data_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size, off_t offset,
-                struct fuse_file_info *fi);
 void data_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void data_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "fault.h"
 
+#include "loop.h"
+
 #ifdef MIGFS_FAULTS
 #include <fcntl.h>
 #include <signal.h>
@@ -49,6 +51,8 @@ void fault_hold_write(void)
     const struct timespec pause = {.tv_nsec = LOOK_AGAIN_NS};
     const char *held = getenv("MIGFS_HOLD_WRITES");
 
+    if (held && access(held, F_OK) == 0)
+        loop_wait_begin();
     while (held && access(held, F_OK) == 0)
         nanosleep(&pause, NULL);
 }

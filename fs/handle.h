@@ -20,6 +20,13 @@ struct opened_as {
     mode_t file_mode;
 };
 
+/* Whether the store lets a thread go on while it reads or writes (RWF_NOWAIT of preadv2(2)). */
+enum handle_nowait {
+    NOWAIT_UNKNOWN,
+    NOWAIT_TAKEN,
+    NOWAIT_REFUSED,
+};
+
 struct handle {
     /* Fixed from creation. */
     uint64_t number; /* what the kernel calls fh */
@@ -32,6 +39,7 @@ struct handle {
     pid_t process;            /* that opened it; 0: in a pid namespace that cannot be seen */
     uint64_t open_generation; /* of the file, as its record said then */
     atomic_bool is_delayed;   /* `fd` is O_PATH still: backing.h opens it when it is needed */
+    atomic_int nowait;        /* enum handle_nowait */
     bool keeps_pin;           /* an unlinked inode cannot be found again: pinned while open */
 
     /* The lock owner that has the handle's own description; pool jobs of the inode only. */

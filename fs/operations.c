@@ -8,7 +8,9 @@
 #include "lock.h"
 #include "names.h"
 #include "open.h"
+#include "read.h"
 #include "serve.h"
+#include "write.h"
 #include "xattr.h"
 
 const struct fuse_lowlevel_ops operations = {
@@ -45,8 +47,8 @@ const struct fuse_lowlevel_ops operations = {
     .open = open_existing,
     .create = open_new,
     .tmpfile = open_unnamed,
-    .read = data_read,
-    .write = data_write,
+    .read = read_serve,
+    .write = write_serve,
     .flush = data_flush,
     .release = data_release,
     .fsync = data_fsync,

@@ -101,28 +101,27 @@ static int apply_record(struct options *options, const char *word, const char *v
     return 0;
 }
 
-static int apply_protect(struct options *options, const char *word, const char *value)
+static int apply_switch(bool *is_on, const char *value)
 {
     static const char *const names[] = {"off", "on", NULL};
-    int index = name_parse(names, value);
+    const int index = name_parse(names, value);
 
-    (void)word;
     if (index < 0)
         return index;
-    options->protect = index == 1;
+    *is_on = index == 1;
     return 0;
+}
+
+static int apply_protect(struct options *options, const char *word, const char *value)
+{
+    (void)word;
+    return apply_switch(&options->protect, value);
 }
 
 static int apply_coherence(struct options *options, const char *word, const char *value)
 {
-    static const char *const names[] = {"off", "on", NULL};
-    int index = name_parse(names, value);
-
     (void)word;
-    if (index < 0)
-        return index;
-    options->coherence = index == 1;
-    return 0;
+    return apply_switch(&options->coherence, value);
 }
 
 static int apply_deadline(struct options *options, const char *word, const char *value)
@@ -135,6 +134,12 @@ static int apply_workers(struct options *options, const char *word, const char *
 {
     (void)word;
     return number_parse(value, 2, 256, &options->workers);
+}
+
+static int apply_io_uring(struct options *options, const char *word, const char *value)
+{
+    (void)word;
+    return apply_switch(&options->io_uring, value);
 }
 
 /* For libfuse, which unescapes what it is given: a comma may be part of a value. */
@@ -174,6 +179,7 @@ static const struct rule rules[] = {
      "for one hand-over"},
     {"coherence=", apply_coherence, "on or off", "off: an ordinary passthrough layer"},
     {"workers=", apply_workers, "32, or another number from 2 to 256", "threads for requests"},
+    {"io_uring=", apply_io_uring, "on or off", "off: a thread for each request under way"},
 
     /* Generic ones that libfuse makes mount flags or kernel options of. */
     {.name = "ro", .apply = apply_read_only},
@@ -426,6 +432,7 @@ int options_parse(int argc, char **argv, struct options *options)
         .protect = true,
         .deadline_ms = 3000,
         .workers = 32,
+        .io_uring = true,
         .coherence = true,
     };
     error = arguments_apply(options, argc, argv);

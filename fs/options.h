@@ -46,6 +46,7 @@ struct options {
     bool protect;         /* a guest keeps its disk when others change owner, mode or name */
     unsigned deadline_ms; /* 100 … 600000 */
     unsigned workers;     /* threads that serve requests, 2 … 256 */
+    bool io_uring;        /* requests under way need no thread each */
     bool coherence;
 };
 

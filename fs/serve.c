@@ -2,6 +2,7 @@
 #include "serve.h"
 
 #include "log.h"
+#include "loop.h"
 #include "operations.h"
 #include "paths.h"
 #include "signals.h"
@@ -234,9 +235,15 @@ int serve_mount(struct serve *serve)
         return SERVE_MOUNT;
     }
     status = session_initialise(serve->context);
-    if (!status)
-        limits_say(serve);
-    return status;
+    if (status)
+        return status;
+    serve->context->loop = loop_new(serve->context);
+    if (!serve->context->loop) {
+        log_error("cannot make ready to serve: %s", strerror(errno));
+        return SERVE_SYSTEM;
+    }
+    limits_say(serve);
+    return SERVE_DONE;
 }
 
 /* The loop ----------------------------------------------------------------------------------- */
@@ -246,31 +253,6 @@ static bool connection_ended(struct fuse_session *session)
     struct pollfd device = {.fd = fuse_session_fd(session)};
 
     return poll(&device, 1, 0) == 1 && (device.revents & POLLERR);
-}
-
-static int loop_run(struct context *context)
-{
-    struct fuse_loop_config *config = fuse_loop_cfg_create();
-    int error;
-
-    if (!config)
-        return -ENOMEM;
-    /*
-     * One queue for all threads. With one each, an INTERRUPT that comes before its request was
-     * taken up is lost: libfuse gives it back, and the kernel looks for its request in the wrong
-     * queue (linux/fs/fuse/dev.c, fuse_dev_do_write). Who waits for a lock could not be killed
-     * then.
-     */
-    fuse_loop_cfg_set_clone_fd(config, 0);
-    fuse_loop_cfg_set_max_threads(config, context->options.workers);
-    fuse_loop_cfg_set_idle_threads(config, context->options.workers);
-    error = fuse_session_loop_mt(context->session, config);
-    fuse_loop_cfg_destroy(config);
-    /* How an abort shows to who is just reading a request; libfuse takes ENODEV alone for an end.
-     */
-    if (abs(error) == ECONNABORTED && connection_ended(context->session))
-        return 0;
-    return error;
 }
 
 int serve_run(struct serve *serve)
@@ -285,7 +267,7 @@ int serve_run(struct serve *serve)
     }
     parent_leave(serve);
     log_notice("serving '%s' at '%s'", context->options.source, serve->mountpoint);
-    error = loop_run(context);
+    error = loop_run(context->loop);
     signals_stop(&signals);
 
     /* Notifications under way wait for answers that no thread would give now. */
@@ -308,6 +290,8 @@ void serve_close(struct serve *serve)
         fuse_session_destroy(context->session);
         context->session = NULL;
     }
+    loop_free(context->loop);
+    context->loop = NULL;
     if (context->source_fd >= 0)
         close(context->source_fd);
     context->source_fd = -1;

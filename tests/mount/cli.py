@@ -211,7 +211,7 @@ def help_and_version(bed):
     for option in ("--help", "-h"):
         text = bed.run([binary("migfs"), option]).stdout
         for word in ("SOURCE", "MOUNTPOINT", "io=", "profile=", "fence=", "standby=", "record=",
-                     "protect=", "deadline=", "coherence="):
+                     "protect=", "deadline=", "coherence=", "io_uring="):
             check(word in text, f"{option} does not mention {word}")
     for option in ("--version", "-V"):
         text = bed.run([binary("migfs"), option]).stdout
@@ -241,7 +241,7 @@ def own_options(bed):
     for option in ("io=daemon", "profile=auto", "profile=qemu", "profile=range", "profile=flock",
                    "profile=none", "fence=release", "fence=strict", "fence=off", "standby=direct",
                    "standby=cached", "record=on", "record=off", "protect=on", "protect=off",
-                   "deadline=3000", "deadline=500",
+                   "io_uring=on", "io_uring=off", "deadline=3000", "deadline=500",
                    "coherence=on", "coherence=off", "io=daemon,profile=none,record=off"):
         mount = bed.mount_migfs(source, options=option)
         check(content(mount.path) == "content", f"{option}: the file is not there")
@@ -357,7 +357,7 @@ def bad_options(bed):
     for option in ("nonsense", "nonsense=1", "noatime,nonsense", "io=nonsense", "io=", "io",
                    "profile=nonsense", "fence=nonsense", "standby=nonsense", "record=nonsense",
                    "protect=nonsense", "protect=", "protect", "coherence=nonsense",
-                   "deadline=nonsense", "deadline=", "deadline=-1",
+                   "io_uring=nonsense", "deadline=nonsense", "deadline=", "deadline=-1",
                    "deadline=3000x", "deadline=99999999999999999999", "deadline=1e3",
                    "IO=daemon", "profile=QEMU", "default_permissions=1"):
         names = option.rpartition(",")[2].partition("=")[0]

@@ -14,11 +14,11 @@ from testbed import binary, check, wait_until  # noqa: E402
 
 
 def descriptors(mount):
-    """How many a daemon has, without the queues of its threads."""
+    """How many a daemon has, without the queues and rings of its threads."""
     directory, count = f"/proc/{mount.pid}/fd", 0
     for name in os.listdir(directory):
         try:
-            count += os.readlink(f"{directory}/{name}") != "/dev/fuse"
+            count += os.readlink(f"{directory}/{name}") not in ("/dev/fuse", "anon_inode:[io_uring]")
         except OSError:
             continue
     return count

@@ -1,0 +1,612 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "loop.h"
+
+#include "deferred.h"
+#include "log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fuse.h>
+#include <poll.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+/*
+ * A request is read so that the bytes of a WRITE are aligned; what is before them is for the
+ * request's own.
+ */
+#define ROOM_ALIGNMENT ((size_t)4096)
+#define WRITE_HEADER (sizeof(struct fuse_in_header) + sizeof(struct fuse_write_in))
+
+/* Memory for one request and its data. */
+struct buffer {
+    struct loop_task task; /* while it waits for a thread */
+    struct buffer *next;   /* while it is unused */
+    int device;            /* where its request was read */
+    size_t size;           /* of the request */
+};
+_Static_assert(sizeof(struct buffer) + WRITE_HEADER <= ROOM_ALIGNMENT, "room for a header");
+
+struct worker {
+    struct loop *loop;
+    struct worker *next; /* of all */
+    pthread_t thread;
+    atomic_int clone;      /* of the device, that does not wait; -1: none yet */
+    struct ring *ring;     /* NULL: none yet; made after the clone */
+    struct buffer *buffer; /* for the next request, or the present one's; NULL: it was taken */
+    struct buffer *unused;
+    unsigned unused_count;
+    int device;  /* the one of the request that is served */
+    bool defers; /* that may be begun on the ring */
+};
+
+struct loop {
+    struct context *context;
+    int device;
+    sem_t over;
+    atomic_bool is_over;
+    atomic_int error;
+    atomic_uint under_way;                  /* reads and writes */
+    atomic_bool has_no_ring;                /* and it was said */
+    _Atomic(struct worker *) workers;       /* all; only ever grows */
+    unsigned most_threads, most_ring_users; /* the latter: more would share the requests */
+
+    pthread_mutex_t mutex; /* from here on */
+    pthread_cond_t wake;
+    unsigned threads;
+    unsigned alive;
+    unsigned readers;      /* threads that wait at the device */
+    unsigned parked;       /* threads that wait for work */
+    unsigned ring_users;   /* threads that have requests on their ring */
+    struct worker *poller; /* one of those, that watches the device as well; or NULL */
+    struct loop_task *tasks, **tasks_end;
+};
+
+static _Thread_local struct worker *self;
+
+/* ---- memory ---- */
+
+static char *room_of(struct buffer *buffer)
+{
+    return (char *)buffer + ROOM_ALIGNMENT;
+}
+
+static char *request_of(struct buffer *buffer)
+{
+    return room_of(buffer) - WRITE_HEADER;
+}
+
+static struct buffer *buffer_take(struct worker *worker)
+{
+    struct buffer *buffer = worker->unused;
+
+    if (!buffer)
+        return aligned_alloc(ROOM_ALIGNMENT, 2 * ROOM_ALIGNMENT + LOOP_ROOM);
+    worker->unused = buffer->next;
+    worker->unused_count--;
+    return buffer;
+}
+
+/* Handed requests take theirs to other threads: no thread keeps more than it may need at once. */
+static void buffer_return(struct worker *worker, struct buffer *buffer)
+{
+    if (worker->unused_count >= (worker->ring ? RING_MOST : 1)) {
+        free(buffer);
+        return;
+    }
+    buffer->next = worker->unused;
+    worker->unused = buffer;
+    worker->unused_count++;
+}
+
+static void buffers_free(struct worker *worker)
+{
+    struct buffer *buffer;
+
+    free(worker->buffer);
+    while ((buffer = worker->unused)) {
+        worker->unused = buffer->next;
+        free(buffer);
+    }
+}
+
+char *loop_room_take(void)
+{
+    char *room = room_of(self->buffer);
+
+    self->buffer = NULL;
+    return room;
+}
+
+void loop_room_return(char *room)
+{
+    buffer_return(self, (struct buffer *)(void *)(room - ROOM_ALIGNMENT));
+}
+
+/* ---- the device ---- */
+
+/*
+ * The answer to an interrupt, or of a thread that is none of these, may be for any descriptor: no
+ * other knows the request.
+ */
+static ssize_t device_write_to_any(struct loop *loop, const struct iovec *parts, int count)
+{
+    ssize_t written = writev(loop->device, parts, count);
+
+    for (struct worker *worker = atomic_load(&loop->workers);
+         worker && written < 0 && errno == ENOENT; worker = worker->next) {
+        const int clone = atomic_load(&worker->clone);
+
+        if (clone >= 0)
+            written = writev(clone, parts, count);
+    }
+    return written;
+}
+
+/* libfuse's: the session's user data is the context. */
+static ssize_t device_write(int fd, struct iovec *parts, int count, void *userdata)
+{
+    const struct context *context = userdata;
+    ssize_t written = -1;
+
+    if (!context->loop)
+        return writev(fd, parts, count);
+    errno = ENOENT;
+    if (self)
+        written = writev(self->device, parts, count);
+    return written < 0 && errno == ENOENT ? device_write_to_any(context->loop, parts, count)
+                                          : written;
+}
+
+static ssize_t device_read(int fd, void *bytes, size_t size, void *userdata)
+{
+    (void)userdata;
+    return read(fd, bytes, size);
+}
+
+/* A descriptor of the same connection that does not wait, or -1 with errno. */
+static int device_clone(int device)
+{
+    const int clone = open("/dev/fuse", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    uint32_t number = (uint32_t)device;
+
+    if (clone >= 0 && ioctl(clone, FUSE_DEV_IOC_CLONE, &number) != 0) {
+        const int error = errno;
+
+        close(clone);
+        errno = error;
+        return -1;
+    }
+    return clone;
+}
+
+static bool connection_ended(int device)
+{
+    struct pollfd poll_fd = {.fd = device};
+
+    return poll(&poll_fd, 1, 0) == 1 && (poll_fd.revents & POLLERR);
+}
+
+static void end(struct loop *loop, int error)
+{
+    if (atomic_exchange(&loop->is_over, true))
+        return;
+    atomic_store(&loop->error, error);
+    sem_post(&loop->over);
+    pthread_mutex_lock(&loop->mutex);
+    pthread_cond_broadcast(&loop->wake);
+    pthread_mutex_unlock(&loop->mutex);
+}
+
+/* Into the worker's buffer. False: there is none, or the loop is over. */
+static bool receive(struct worker *worker, int device)
+{
+    struct loop *loop = worker->loop;
+    ssize_t size;
+
+    if (!worker->buffer)
+        worker->buffer = buffer_take(worker);
+    if (!worker->buffer) {
+        end(loop, -ENOMEM);
+        return false;
+    }
+    size = read(device, request_of(worker->buffer), WRITE_HEADER + LOOP_ROOM + ROOM_ALIGNMENT);
+    if (size > 0) {
+        worker->buffer->size = (size_t)size;
+        worker->buffer->device = device;
+        return true;
+    }
+    /* ENOENT: the request was given up while it was read. An abort shows as ECONNABORTED. */
+    if (size == 0 || errno == ENODEV || (errno == ECONNABORTED && connection_ended(device)))
+        end(loop, 0);
+    else if (errno != EINTR && errno != EAGAIN && errno != ENOENT)
+        end(loop, -errno);
+    return false;
+}
+
+/* ---- who waits where ---- */
+
+static void *serve(void *argument);
+
+/* With the mutex held. Without another thread the next request waits for one that is busy. */
+static void thread_add(struct loop *loop)
+{
+    struct worker *worker;
+
+    if (loop->threads >= loop->most_threads)
+        return;
+    worker = calloc(1, sizeof(*worker));
+    if (!worker)
+        return;
+    worker->loop = loop;
+    worker->device = loop->device;
+    atomic_init(&worker->clone, -1);
+    if (pthread_create(&worker->thread, NULL, serve, worker) != 0) {
+        free(worker);
+        return;
+    }
+    loop->threads++;
+    loop->alive++;
+    worker->next = atomic_load(&loop->workers);
+    atomic_store(&loop->workers, worker);
+}
+
+/* With the mutex held. */
+static void thread_call(struct loop *loop)
+{
+    if (loop->parked > 0)
+        pthread_cond_signal(&loop->wake);
+    else
+        thread_add(loop);
+}
+
+/* Before the calling thread is busy for long: somebody else is to take the next request. */
+static void leave_device(struct loop *loop)
+{
+    pthread_mutex_lock(&loop->mutex);
+    if (loop->readers == 0 && !loop->poller)
+        thread_call(loop);
+    pthread_mutex_unlock(&loop->mutex);
+}
+
+/* While a few take requests as they come, more at the device would have one each. */
+static bool may_read(const struct loop *loop)
+{
+    return loop->ring_users == 0 || loop->readers + loop->ring_users < loop->most_ring_users ||
+           (loop->readers == 0 && !loop->poller);
+}
+
+/* Waits for a turn at the device, or for a task, which is returned. */
+static struct loop_task *await_turn(struct loop *loop)
+{
+    struct loop_task *task = NULL;
+
+    pthread_mutex_lock(&loop->mutex);
+    while (!atomic_load(&loop->is_over) && !loop->tasks && !may_read(loop)) {
+        loop->parked++;
+        pthread_cond_wait(&loop->wake, &loop->mutex);
+        loop->parked--;
+    }
+    if (loop->tasks) {
+        task = loop->tasks;
+        loop->tasks = task->next;
+        if (!loop->tasks)
+            loop->tasks_end = &loop->tasks;
+    } else {
+        loop->readers++;
+    }
+    pthread_mutex_unlock(&loop->mutex);
+    return task;
+}
+
+static void end_turn(struct loop *loop)
+{
+    pthread_mutex_lock(&loop->mutex);
+    loop->readers--;
+    pthread_mutex_unlock(&loop->mutex);
+}
+
+void loop_hand(struct context *context, struct loop_task *task)
+{
+    struct loop *loop = context->loop;
+
+    pthread_mutex_lock(&loop->mutex);
+    task->next = NULL;
+    *loop->tasks_end = task;
+    loop->tasks_end = &task->next;
+    thread_call(loop);
+    pthread_mutex_unlock(&loop->mutex);
+}
+
+/* ---- serving ---- */
+
+static void process(struct worker *worker)
+{
+    struct buffer *buffer = worker->buffer;
+    const struct fuse_buf request = {.mem = request_of(buffer), .size = buffer->size};
+
+    worker->device = buffer->device;
+    fuse_session_process_buf(worker->loop->context->session, &request);
+}
+
+static void run_request(struct loop_task *task)
+{
+    struct buffer *buffer = (struct buffer *)(void *)task;
+
+    if (self->buffer)
+        buffer_return(self, self->buffer);
+    self->buffer = buffer;
+    process(self);
+}
+
+struct ring *loop_ring(void)
+{
+    return self && self->defers ? self->ring : NULL;
+}
+
+void loop_wait_begin(void)
+{
+    if (self && self->defers)
+        leave_device(self->loop);
+}
+
+int loop_device(void)
+{
+    return self->device;
+}
+
+void loop_resume(int device)
+{
+    self->device = device;
+}
+
+void loop_ended(void)
+{
+    atomic_fetch_sub(&self->loop->under_way, 1);
+}
+
+static bool ring_make(struct worker *worker)
+{
+    if (atomic_load(&worker->clone) < 0)
+        atomic_store(&worker->clone, device_clone(worker->loop->device));
+    if (atomic_load(&worker->clone) >= 0)
+        worker->ring = ring_new();
+    return worker->ring;
+}
+
+/* Whether the thread has a ring, or makes one. */
+static bool has_ring(struct worker *worker)
+{
+    struct loop *loop = worker->loop;
+
+    if (worker->ring)
+        return true;
+    if (atomic_load(&loop->has_no_ring))
+        return false;
+    if (!ring_make(worker) && !atomic_exchange(&loop->has_no_ring, true))
+        log_warning("no io_uring: %s; each request takes a thread while it is under way. See "
+                    "sysctl kernel.io_uring_disabled and what filters system calls, or mount with "
+                    "io_uring=off",
+                    strerror(errno));
+    return worker->ring;
+}
+
+/* One more user of a ring, if there is room for one. */
+static bool ring_enter(struct loop *loop)
+{
+    pthread_mutex_lock(&loop->mutex);
+    const bool may = loop->ring_users < loop->most_ring_users;
+    loop->ring_users += may;
+    pthread_mutex_unlock(&loop->mutex);
+    return may;
+}
+
+/* If nobody waits at the device somebody is to take requests as soon as they come: this one. */
+static bool watches(struct worker *worker)
+{
+    struct loop *loop = worker->loop;
+    const bool has_room = ring_under_way(worker->ring) < RING_MOST;
+
+    pthread_mutex_lock(&loop->mutex);
+    if (loop->poller == worker && !has_room)
+        loop->poller = NULL;
+    if (!loop->poller && loop->readers == 0) {
+        if (has_room)
+            loop->poller = worker;
+        else
+            thread_call(loop);
+    }
+    const bool is_poller = loop->poller == worker;
+    pthread_mutex_unlock(&loop->mutex);
+    return is_poller;
+}
+
+/* Takes a turn at the device at once: somebody else may be without one since. */
+static void ring_leave(struct worker *worker)
+{
+    struct loop *loop = worker->loop;
+
+    pthread_mutex_lock(&loop->mutex);
+    loop->ring_users--;
+    if (loop->poller == worker) {
+        loop->poller = NULL;
+        if (loop->readers == 0)
+            thread_call(loop);
+    }
+    pthread_mutex_unlock(&loop->mutex);
+}
+
+static bool is_deferrable(const struct worker *worker)
+{
+    return deferred_fits(worker->loop->context, request_of(worker->buffer), worker->buffer->size);
+}
+
+static void process_deferrable(struct worker *worker)
+{
+    atomic_fetch_add(&worker->loop->under_way, 1);
+    const unsigned before = ring_under_way(worker->ring);
+
+    worker->defers = true;
+    process(worker);
+    worker->defers = false;
+    if (ring_under_way(worker->ring) == before)
+        atomic_fetch_sub(&worker->loop->under_way, 1); /* it was answered */
+}
+
+/* What came meanwhile; what may take its time is for others. */
+static void take_more(struct worker *worker)
+{
+    while (ring_under_way(worker->ring) < RING_MOST && receive(worker, worker->clone)) {
+        if (is_deferrable(worker)) {
+            process_deferrable(worker);
+        } else {
+            worker->buffer->task = (struct loop_task){.run = run_request};
+            loop_hand(worker->loop->context, &worker->buffer->task);
+            worker->buffer = NULL;
+        }
+    }
+}
+
+/* From the first request on, until all that was begun is answered. */
+static void serve_by_ring(struct worker *worker)
+{
+    process_deferrable(worker);
+    while (ring_under_way(worker->ring) > 0) {
+        take_more(worker);
+        ring_wait(worker->ring, watches(worker) ? worker->clone : -1);
+    }
+    ring_leave(worker);
+}
+
+static void serve_request(struct worker *worker)
+{
+    struct loop *loop = worker->loop;
+    const bool is_data = is_deferrable(worker);
+
+    if (is_data && atomic_load(&loop->under_way) > 0 && has_ring(worker) && ring_enter(loop)) {
+        serve_by_ring(worker);
+        return;
+    }
+    leave_device(loop);
+    atomic_fetch_add(&loop->under_way, is_data);
+    process(worker);
+    atomic_fetch_sub(&loop->under_way, is_data);
+}
+
+static void *serve(void *argument)
+{
+    struct worker *worker = argument;
+    struct loop *loop = worker->loop;
+
+    self = worker;
+    while (!atomic_load(&loop->is_over)) {
+        struct loop_task *task = await_turn(loop);
+
+        if (task) {
+            leave_device(loop);
+            task->run(task);
+            continue;
+        }
+        const bool received = receive(worker, loop->device);
+        end_turn(loop);
+        if (received)
+            serve_request(worker);
+    }
+    ring_free(worker->ring);
+    buffers_free(worker);
+    pthread_mutex_lock(&loop->mutex);
+    loop->alive--;
+    pthread_mutex_unlock(&loop->mutex);
+    return NULL;
+}
+
+/* ---- the whole ---- */
+
+static const struct fuse_custom_io device_calls = {.writev = device_write, .read = device_read};
+
+struct loop *loop_new(struct context *context)
+{
+    struct loop *loop = calloc(1, sizeof(*loop));
+    const long processors = sysconf(_SC_NPROCESSORS_ONLN);
+
+    if (!loop)
+        return NULL;
+    loop->context = context;
+    loop->device = fuse_session_fd(context->session);
+    loop->most_threads = context->options.workers;
+    loop->most_ring_users = processors > 2 ? (unsigned)processors : 2;
+    loop->tasks_end = &loop->tasks;
+    atomic_init(&loop->has_no_ring, !context->options.io_uring);
+    sem_init(&loop->over, 0, 0);
+    pthread_mutex_init(&loop->mutex, NULL);
+    pthread_cond_init(&loop->wake, NULL);
+    const int error =
+        fuse_session_custom_io(context->session, &device_calls, sizeof(device_calls), loop->device);
+    if (error == 0)
+        return loop;
+    loop_free(loop);
+    errno = -error;
+    return NULL;
+}
+
+void loop_free(struct loop *loop)
+{
+    struct worker *worker, *next;
+
+    if (!loop)
+        return;
+    for (worker = atomic_load(&loop->workers); worker; worker = next) {
+        next = worker->next;
+        if (worker->clone >= 0)
+            close(worker->clone);
+        free(worker);
+    }
+    pthread_cond_destroy(&loop->wake);
+    pthread_mutex_destroy(&loop->mutex);
+    sem_destroy(&loop->over);
+    free(loop);
+}
+
+static unsigned threads_alive(struct loop *loop)
+{
+    pthread_mutex_lock(&loop->mutex);
+    const unsigned alive = loop->alive;
+    pthread_mutex_unlock(&loop->mutex);
+    return alive;
+}
+
+/* A signal may come just before its thread waits: it is sent again. */
+static void threads_end(struct loop *loop)
+{
+    const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
+
+    while (threads_alive(loop) > 0) {
+        for (struct worker *worker = atomic_load(&loop->workers); worker; worker = worker->next)
+            pthread_kill(worker->thread, SIGUSR2);
+        nanosleep(&pause, NULL);
+    }
+    for (struct worker *worker = atomic_load(&loop->workers); worker; worker = worker->next)
+        pthread_join(worker->thread, NULL);
+}
+
+int loop_run(struct loop *loop)
+{
+    pthread_mutex_lock(&loop->mutex);
+    thread_add(loop);
+    const bool started = loop->threads > 0;
+    pthread_mutex_unlock(&loop->mutex);
+    if (!started)
+        return -EAGAIN;
+    while (sem_wait(&loop->over) != 0 && !fuse_session_exited(loop->context->session))
+        ; /* interrupted */
+    end(loop, 0);
+    threads_end(loop);
+    return atomic_load(&loop->error);
+}
