@@ -182,38 +182,6 @@ def handed_over(bed):
     mount.umount()
 
 
-def held_writes(bed, skipped):
-    """What a release leaves when writes on a ring are under way: (the file's blocks at its end, in
-    the end)."""
-    source, held = bed.directory(), bed.unique("held")
-    path = f"{source}/image"
-    with open(path, "wb") as file:
-        file.write(bytes(8 * 4096))
-    mount = bed.mount_migfs(source, options="deadline=60000",
-                            env={"MIGFS_HOLD_WRITES": held, "MIGFS_SKIP_STEP": skipped})
-    holder = os.open(f"{mount.path}/image", os.O_RDWR | os.O_DIRECT)  # see Writers
-    bed.run([binary("migfsctl"), "acquire", f"{mount.path}/image"])
-    writers = Writers(f"{mount.path}/image")
-    wait_until(lambda: min(writers.done) > 20 and rings(mount) > 0, what="writers that write")
-    with open(held, "w", encoding="ascii"):
-        pass
-    # By the directory: a cached open of the image would wait for the writes (iomode.c).
-    release = bed.spawn([binary("migfsctl"), "release", mount.path])
-    if skipped:
-        release.wait(30)
-        at_release = blocks(path)
-        os.unlink(held)
-    else:
-        wait_until(lambda: transition(bed, mount) != "", what="a release under way")
-        os.unlink(held)
-        release.wait(30)
-        at_release = blocks(path)
-    writers.join()
-    os.close(holder)
-    mount.umount()
-    return at_release, blocks(path)
-
-
 def transition(bed, mount):
     # Whether the store has the locks it cannot tell while writes are held.
     status = bed.run([binary("migfsctl"), "status", "--json", mount.path], expect=None)
@@ -222,11 +190,30 @@ def transition(bed, mount):
 
 
 def drained(bed):
-    """A release waits for the writes that are under way on a ring; without that step it does not."""
-    at_release, later = held_writes(bed, "")
-    check(at_release == later, f"written after the release: {at_release} then, {later} now")
-    at_release, later = held_writes(bed, "release:DRAIN")
-    check(at_release != later, "the control: nothing landed late without DRAIN either")
+    """A release waits for the writes that are under way on a ring. (DRAIN is not all that waits for
+    them: the guard is not given up before; its own control is in tests/hosts/steps.py.)"""
+    source, held = bed.directory("source"), bed.unique("held")
+    path = f"{source}/image"
+    with open(path, "wb") as file:
+        file.write(bytes(8 * 4096))
+    mount = bed.mount_migfs(source, options="deadline=60000", env={"MIGFS_HOLD_WRITES": held})
+    holder = os.open(f"{mount.path}/image", os.O_RDWR | os.O_DIRECT)  # see Writers
+    bed.run([binary("migfsctl"), "acquire", f"{mount.path}/image"])
+    writers = Writers(f"{mount.path}/image")
+    wait_until(lambda: min(writers.done) > 20 and rings(mount) > 0, what="writers that write")
+    with open(held, "w", encoding="ascii"):
+        pass
+    # By the directory: a cached open of the image would wait for the writes (iomode.c).
+    release = bed.spawn([binary("migfsctl"), "release", mount.path])
+    wait_until(lambda: transition(bed, mount) != "", what="a release under way")
+    check(release.poll() is None, "the release did not wait")
+    os.unlink(held)
+    release.wait(30)
+    at_release = blocks(path)
+    writers.join()
+    os.close(holder)
+    check(at_release == blocks(path), "a write landed after the release")
+    mount.umount()
 
 
 def aborted(bed):
