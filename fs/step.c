@@ -101,14 +101,22 @@ static int step_unlock(struct context *context, struct transition *transition)
 
 /*
  * Another host that writes holds 101. One that holds 201 alone is on its way out, or reads and
- * minds writers: both stand in the way of a writer, neither in that of a reader.
+ * minds writers: both stand in the way of a writer, neither in that of a reader. Mostly nobody is
+ * there, and one question says so.
  */
 static int step_test(const struct transition *transition, bool *conflict)
 {
     struct inode *inode = transition->job.inode;
-    int error = lock_test(inode, QEMU_BYTE_USES_WRITE, conflict);
+    const bool writes = transition->handoff.plan.writes;
+    int error = 0;
 
-    if (error == 0 && !*conflict && transition->handoff.plan.writes)
+    *conflict = true;
+    if (writes)
+        error = lock_test_all(inode, QEMU_BYTE_USES_WRITE, QEMU_BYTE_UNSHARED_WRITE, conflict);
+    if (error != 0 || !*conflict)
+        return error;
+    error = lock_test(inode, QEMU_BYTE_USES_WRITE, conflict);
+    if (error == 0 && !*conflict && writes)
         error = lock_test(inode, QEMU_BYTE_UNSHARED_WRITE, conflict);
     return error;
 }
