@@ -94,6 +94,8 @@ static void look(struct context *context, const struct transition *transition)
 
     if (transition->claims.before != CLAIM_NONE || transition->claims.after == CLAIM_SHARED)
         return;
+    if (transition->claims.after == CLAIM_NONE && record_look_in_standby(context, inode))
+        return;
     if (record_look(context, inode))
         (void)notify_inode(context, inode); /* a lost drop is made up by the acquire's own */
 }
