@@ -51,7 +51,7 @@ void trace_watch_off(struct trace_watch *watch)
 struct trace_look trace_look_begin(const struct trace_watch *watch)
 {
     return (struct trace_look){
-        .is_quiet = watch->is_on && watch->under_way == 0,
+        .is_quiet = watch->under_way == 0,
         .changes = watch->changes,
     };
 }
@@ -78,4 +78,10 @@ enum trace_verdict trace_look_end(struct trace_watch *watch, const struct trace_
     watch->length_bytes = now->length_bytes;
     watch->length_is_known = true;
     return verdict;
+}
+
+bool trace_sight_serves(const struct trace_watch *watch, const struct trace_sight *sight)
+{
+    return sight->is_there && sight->look.is_quiet && watch->under_way == 0 &&
+           watch->changes == sight->look.changes;
 }

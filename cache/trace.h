@@ -67,4 +67,12 @@ struct trace_look trace_look_begin(const struct trace_watch *watch);
 enum trace_verdict trace_look_end(struct trace_watch *watch, const struct trace_look *look,
                                   const struct trace *now);
 
+/* A look whose answer is kept: it serves again for as long as nothing is changed here. */
+struct trace_sight {
+    bool is_there;
+    struct trace_look look;
+    struct trace trace;
+};
+bool trace_sight_serves(const struct trace_watch *watch, const struct trace_sight *sight);
+
 #endif

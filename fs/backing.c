@@ -192,6 +192,12 @@ void backing_end_fresh(struct inode *inode)
         close(unused);
 }
 
+void backing_open_fresh(struct handle *handle)
+{
+    if (fresh_begin(handle) >= 0)
+        fresh_end(handle->inode);
+}
+
 /*
  * Where the store refuses O_DIRECT: drop what its client has of the range, and read. Pages that are
  * in it only in part would stay (posix_fadvise(2)), so it is widened to whole ones.

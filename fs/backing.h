@@ -38,6 +38,10 @@ char *backing_buffer(void);
  */
 ssize_t backing_read_fresh(struct handle *handle, size_t size, off_t offset, const char **bytes);
 
+/* Opens the description of fresh reads, if it is not yet: what reads by many threads begins with.
+ */
+void backing_open_fresh(struct handle *handle);
+
 /* The description of fresh reads is no longer needed: closed now, or by its last reader. */
 void backing_end_fresh(struct inode *inode);
 

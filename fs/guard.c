@@ -486,18 +486,25 @@ static int visit(struct inode *inode, void *data)
     return ends;
 }
 
-/* Nothing guarded: sleeps without a timer. True: a round of all is due. */
+/*
+ * Nothing guarded: sleeps without a timer. A period begins with the first that is guarded: a
+ * hand-over is the worst moment to ask for locks that were taken just now. True: a round of all is
+ * due.
+ */
 static bool wait_round(struct guard_watch *watch)
 {
-    const int64_t due_ns = pool_now_ns() + watch->period_ms * INT64_C(1000000);
-    const struct timespec due = {.tv_sec = due_ns / 1000000000, .tv_nsec = due_ns % 1000000000};
+    int64_t due_ns = pool_now_ns() + watch->period_ms * INT64_C(1000000);
     int error = 0;
 
     while (!watch->is_ending && !watch->is_asked && error != ETIMEDOUT) {
-        if (watch->guarded > 0)
-            error = pthread_cond_timedwait(&watch->changed, &watch->mutex, &due);
-        else
+        if (watch->guarded == 0) {
             pthread_cond_wait(&watch->changed, &watch->mutex);
+            due_ns = pool_now_ns() + watch->period_ms * INT64_C(1000000);
+            continue;
+        }
+        const struct timespec due = {.tv_sec = due_ns / 1000000000, .tv_nsec = due_ns % 1000000000};
+
+        error = pthread_cond_timedwait(&watch->changed, &watch->mutex, &due);
     }
     watch->is_asked = false;
     return error == ETIMEDOUT;

@@ -104,6 +104,8 @@ struct inode {
     unsigned pages_under_way; /* of these writes: pages of mappings, by the kernel */
     uint64_t pages_written_back; /* such writes that ended, ever */
     struct trace_watch watch;    /* while owner: for changes that others make */
+    struct trace_sight ahead;    /* verify_look_ahead's */
+    int64_t ahead_ns;            /* and when that was */
     struct digest_ring digests;  /* of what was written here, and what its last owner left */
     struct metadata *metadata;   /* metadata.h: read ahead for a VMM, or NULL; owned */
     int writeback_error;         /* of a page that the kernel wrote back: 0 or a negative errno */

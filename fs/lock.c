@@ -463,9 +463,9 @@ void lock_drop_unused(struct context *context, struct inode *inode, uint64_t own
 
 /* ---- the test ---- */
 
-static int ask_byte(int fd, uint64_t byte, bool *held)
+static int ask_bytes(int fd, uint64_t first, uint64_t last, bool *held)
 {
-    const struct range range = {.start = byte, .end = byte};
+    const struct range range = {.start = first, .end = last};
     struct flock lock = description_flock(&range, F_WRLCK); /* conflicts with any lock of others */
 
     if (fcntl(fd, F_OFD_GETLK, &lock) != 0)
@@ -526,7 +526,7 @@ static int test(struct inode *inode, uint64_t byte, bool *held_elsewhere)
         return -EINVAL;
     error = set_others(inode, kept, byte, F_UNLCK);
     if (error == 0)
-        error = ask_byte(kept->fd, byte, held_elsewhere);
+        error = ask_bytes(kept->fd, byte, byte, held_elsewhere);
     again = set_others(inode, kept, byte, F_RDLCK);
     return error != 0 ? error : again;
 }
@@ -535,6 +535,15 @@ int lock_test(struct inode *inode, uint64_t byte, bool *held_elsewhere)
 {
     pthread_mutex_lock(&inode->description_mutex);
     const int error = test(inode, byte, held_elsewhere);
+    pthread_mutex_unlock(&inode->description_mutex);
+    return error;
+}
+
+int lock_test_all(struct inode *inode, uint64_t first, uint64_t last, bool *held)
+{
+    pthread_mutex_lock(&inode->description_mutex);
+    const struct description *asked = inode->descriptions;
+    const int error = asked ? ask_bytes(asked->fd, first, last, held) : -EINVAL;
     pthread_mutex_unlock(&inode->description_mutex);
     return error;
 }

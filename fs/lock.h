@@ -87,6 +87,12 @@ int lock_give_back(struct context *context, struct inode *inode, struct lock_cha
  */
 int lock_test(struct inode *inode, uint64_t byte, bool *held_elsewhere);
 
+/*
+ * The same of all bytes from `first` to `last` by one question, but what this mount's other
+ * descriptions hold counts too: an answer that none is held needs no other.
+ */
+int lock_test_all(struct inode *inode, uint64_t first, uint64_t last, bool *held);
+
 /* An owner's description that was opened to wait by is closed if it holds nothing. */
 void lock_drop_unused(struct context *context, struct inode *inode, uint64_t owner);
 

@@ -19,6 +19,7 @@ struct pool {
     unsigned jobs;       /* submitted and not finished */
     bool stopping;
     unsigned threads, started;
+    int64_t wakes_ns; /* when the timer looks again, at the latest; 0: when it is told */
     bool timer_started;
     pthread_t timer;
     pthread_t workers[];
@@ -98,12 +99,20 @@ static void enqueue_held(struct pool *pool, struct job *job)
     make_ready(pool, inode);
 }
 
+/* Who locks byte by byte would wake the timer each time, to sleep again until the first deadline.
+ */
+static void wake_timer(struct pool *pool, int64_t due_ns)
+{
+    if (pool->wakes_ns == 0 || due_ns < pool->wakes_ns)
+        pthread_cond_signal(&pool->time);
+}
+
 static void enqueue_at(struct pool *pool, struct job *job, int64_t due_ns)
 {
     job->due_ns = due_ns;
     job->next = pool->not_due;
     pool->not_due = job;
-    pthread_cond_signal(&pool->time);
+    wake_timer(pool, due_ns);
 }
 
 static struct job *dequeue(struct pool *pool)
@@ -145,7 +154,7 @@ static void watch_deadline(struct pool *pool, struct job *job, int64_t deadline_
         pool->newest = job;
     }
     job->deadline_ns = deadline_ns;
-    pthread_cond_signal(&pool->time);
+    wake_timer(pool, deadline_ns);
 }
 
 static void unwatch_deadline(struct pool *pool, struct job *job)
@@ -370,7 +379,10 @@ static void *keep_time(void *data)
             pthread_mutex_unlock(&pool->mutex);
             tell_expired(pool, &expiry);
             pthread_mutex_lock(&pool->mutex);
-        } else if (next == 0) {
+            continue;
+        }
+        pool->wakes_ns = next;
+        if (next == 0) {
             pthread_cond_wait(&pool->time, &pool->mutex);
         } else {
             const struct timespec until = {.tv_sec = next / 1000000000,

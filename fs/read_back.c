@@ -134,10 +134,9 @@ void read_back(struct handle *handle, const struct digest_extent *extents, size_
     size_t started = 0;
 
     plan(&reading, count);
-    /* The first by this thread alone: the description that all read by is opened once, and here. */
-    if (reading.run_count > 0 && pool_now_ns() < until_ns)
-        read_run(&reading, &reading.runs[0]);
-    atomic_init(&reading.next, 1);
+    if (reading.run_count > 0)
+        backing_open_fresh(handle); /* once, by one thread; an error is met again by each read */
+    atomic_init(&reading.next, 0);
     while (reading.run_count > WORTH_HELPERS && started < HELPERS &&
            pthread_create(&helpers[started], NULL, read_some, &reading) == 0)
         started++; /* fewer take longer */

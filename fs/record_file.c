@@ -98,6 +98,19 @@ bool record_look(struct context *context, struct inode *inode)
     return before != after;
 }
 
+bool record_look_in_standby(struct context *context, struct inode *inode)
+{
+    if (!record_file_is_kept(context, inode))
+        return false;
+    pthread_mutex_lock(&inode->mutex);
+    const bool is_standby = owner_state(&inode->owner) == OWNER_STANDBY;
+    pthread_mutex_unlock(&inode->mutex);
+    if (!is_standby || !record_listed(context, inode->identity.ino))
+        return false;
+    refresh_look_in_standby(context, inode);
+    return true;
+}
+
 struct record_identity record_identity_of(const struct inode *inode)
 {
     const struct inode_identity *from = &inode->identity;

@@ -21,6 +21,12 @@ struct record_handle;
 bool record_look(struct context *context, struct inode *inode);
 
 /*
+ * The same for one that is in standby already, and locked by who becomes no owner by it: it is safe
+ * as it is, so its record is read a moment later, on the pool. False: it is not, or has no record.
+ */
+bool record_look_in_standby(struct context *context, struct inode *inode);
+
+/*
  * The same of the list of records alone: whether a file of that inode number may have one. For a
  * name that is about to go, whose file is not known yet.
  */

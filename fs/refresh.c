@@ -10,6 +10,8 @@
 
 /* Standby reads share one drop: a faster one takes the pages away before they are read. */
 #define DROP_DELAY_MS 10
+/* A VMM that takes over has taken its other locks by then, and the record been read for them. */
+#define STANDBY_LOOK_DELAY_MS 100
 
 static void job_free(struct job *job)
 {
@@ -58,12 +60,9 @@ void refresh_drop_later(struct context *context, struct inode *inode)
     pthread_mutex_unlock(&inode->mutex);
 }
 
-static void run_look(struct context *context, struct job *job)
+static void read_record(struct context *context, struct inode *inode)
 {
-    struct inode *inode = job->inode;
-
     pthread_mutex_lock(&inode->mutex);
-    inode->look_is_due = false;
     const uint64_t epoch = inode->owner.epoch;
     pthread_mutex_unlock(&inode->mutex);
     (void)record_file_read(context, inode, NULL); /* said there */
@@ -72,7 +71,37 @@ static void run_look(struct context *context, struct job *job)
     pthread_mutex_unlock(&inode->mutex);
     if (changed && notify_inode(context, inode) != 0)
         log_warning("pages of inode %ju could not be dropped", (uintmax_t)inode->identity.ino);
+}
+
+static void run_look(struct context *context, struct job *job)
+{
+    struct inode *inode = job->inode;
+
+    pthread_mutex_lock(&inode->mutex);
+    inode->look_is_due = false;
+    pthread_mutex_unlock(&inode->mutex);
+    read_record(context, inode);
     pool_finish(context->pool, job);
+}
+
+static void run_look_in_standby(struct context *context, struct job *job)
+{
+    struct inode *inode = job->inode;
+
+    pthread_mutex_lock(&inode->mutex);
+    const bool wanted = owner_state(&inode->owner) == OWNER_STANDBY;
+    pthread_mutex_unlock(&inode->mutex);
+    if (wanted)
+        read_record(context, inode);
+    pool_finish(context->pool, job);
+}
+
+void refresh_look_in_standby(struct context *context, struct inode *inode)
+{
+    struct job *job = job_new(inode, run_look_in_standby);
+
+    if (job) /* else it stays in standby until it is opened or locked again */
+        pool_submit_later(context->pool, job, STANDBY_LOOK_DELAY_MS);
 }
 
 void refresh_look(struct context *context, struct inode *inode)

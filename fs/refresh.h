@@ -14,6 +14,9 @@ void refresh_drop_later(struct context *context, struct inode *inode);
 /* The inode's record is read anew on a pool thread, and its pages dropped if that changes it. */
 void refresh_look(struct context *context, struct inode *inode);
 
+/* The same in a while, if it is in standby by then. */
+void refresh_look_in_standby(struct context *context, struct inode *inode);
+
 /* After an acquire: takes the lock on the record (record_file_guard), in a while. */
 void refresh_guard_record(struct context *context, struct inode *inode);
 

@@ -13,6 +13,12 @@ void step_carry_out(struct context *context, struct transition *transition, enum
                     struct handoff_outcome *outcome);
 
 /*
+ * After the answer to who gives up writing, and will give the rest in a moment: looks at the file
+ * as its record will have to tell of it.
+ */
+void step_look_ahead(struct context *context, struct transition *transition);
+
+/*
  * Whether pages of mappings have come since the transition's SYNC began, so that it has not all.
  * With the inode's mutex held.
  */

@@ -94,6 +94,8 @@ static void look(struct context *context, const struct transition *transition)
 
     if (transition->claims.before != CLAIM_NONE || transition->claims.after == CLAIM_SHARED)
         return;
+    if (transition->claims.after == CLAIM_NONE && record_look_in_standby(context, inode))
+        return;
     if (record_look(context, inode))
         (void)notify_inode(context, inode); /* a lost drop is made up by the acquire's own */
 }
@@ -235,6 +237,8 @@ static void finish(struct context *context, struct transition *transition, int e
         pool_reply(context->pool, &transition->job, error);
     if (error == 0 && transition->begun && transition->handoff.plan.kind == HANDOFF_ACQUIRE)
         refresh_guard_record(context, inode);
+    if (error == 0 && transition->begun && transition->handoff.plan.kind == HANDOFF_DEMOTE)
+        step_look_ahead(context, transition);
     pool_finish(context->pool, &transition->job);
 }
 

@@ -41,7 +41,8 @@ struct transition {
     unsigned deadline_ms;
     int64_t started_ns;
     uint64_t bytes_before, bytes_flushed, pages_dropped, bytes_prefetched;
-    uint64_t pages_at_sync; /* of the inode's pages_written_back, when SYNC began */
+    struct trace_look look_at_sync; /* begun with SYNC */
+    uint64_t pages_at_sync;         /* of the inode's pages_written_back, when SYNC began */
     bool pages_stayed;
     struct verify verify;
 };

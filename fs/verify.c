@@ -156,6 +156,7 @@ static int differs(struct context *context, const struct handle *handle, struct 
     if (verdict == TRACE_WRITTEN)
         return written(context, inode, verify, &now);
     verify->verdict = VERIFY_STALE;
+    verify->sight.is_there = false; /* what comes now may be long after it */
     if (pool_now_ns() < until_ns)
         return -EAGAIN;
     if (verdict != TRACE_SAME)
@@ -207,13 +208,18 @@ static int take_extents(struct inode *inode, struct verify *verify)
 /* Length and times first: they cost one question. */
 static int begin(struct context *context, struct inode *inode, struct verify *verify)
 {
-    struct trace now;
-    int error = record_file_trace(context, inode, &now);
+    struct trace_sight *sight = &verify->sight;
+    int error;
 
+    pthread_mutex_lock(&inode->mutex);
+    sight->look = trace_look_begin(&inode->watch);
+    pthread_mutex_unlock(&inode->mutex);
+    error = record_file_trace(context, inode, &sight->trace);
     if (error != 0)
         return error;
-    if (trace_compare(&verify->seen->record.trace, &now) == TRACE_WRITTEN)
-        return written(context, inode, verify, &now);
+    sight->is_there = true;
+    if (trace_compare(&verify->seen->record.trace, &sight->trace) == TRACE_WRITTEN)
+        return written(context, inode, verify, &sight->trace);
     return take_extents(inode, verify);
 }
 
@@ -258,23 +264,70 @@ int verify_file(struct context *context, struct handle *handle, struct verify *v
 
 /* ---- while owner ---- */
 
-int verify_look(struct context *context, struct inode *inode, struct trace *now)
+bool verify_has_looked(struct inode *inode, const struct verify *verify, struct trace *then)
 {
-    enum trace_verdict verdict;
-    int error;
+    const struct trace_sight *sight = &verify->sight;
 
     pthread_mutex_lock(&inode->mutex);
-    const struct trace_look look = trace_look_begin(&inode->watch);
+    const bool serves = trace_sight_serves(&inode->watch, sight);
+    if (serves)
+        (void)trace_look_end(&inode->watch, &sight->look, &sight->trace); /* the first one */
     pthread_mutex_unlock(&inode->mutex);
-    error = record_file_trace(context, inode, now);
+    if (serves)
+        *then = sight->trace;
+    return serves;
+}
+
+/* The rest of a look that has begun. */
+static int look_on(struct context *context, struct inode *inode, const struct trace_look *look,
+                   struct trace *now)
+{
+    enum trace_verdict verdict;
+    const int error = record_file_trace(context, inode, now);
+
     if (error != 0)
         return error;
     pthread_mutex_lock(&inode->mutex);
-    verdict = trace_look_end(&inode->watch, &look, now);
+    verdict = trace_look_end(&inode->watch, look, now);
     pthread_mutex_unlock(&inode->mutex);
     if (verdict == TRACE_WRITTEN)
         say_changed(context, inode, NULL);
     return 0;
+}
+
+int verify_look(struct context *context, struct inode *inode, struct trace *now)
+{
+    pthread_mutex_lock(&inode->mutex);
+    const struct trace_look look = trace_look_begin(&inode->watch);
+    pthread_mutex_unlock(&inode->mutex);
+    return look_on(context, inode, &look, now);
+}
+
+void verify_look_ahead(struct context *context, struct inode *inode, const struct trace_look *look)
+{
+    struct trace_sight ahead = {.look = *look};
+
+    ahead.is_there = look_on(context, inode, look, &ahead.trace) == 0;
+    pthread_mutex_lock(&inode->mutex);
+    inode->ahead = ahead;
+    inode->ahead_ns = pool_now_ns();
+    pthread_mutex_unlock(&inode->mutex);
+}
+
+/* So soon the rest follows, or it is another hand-over. */
+#define AHEAD_NS (INT64_C(1) * 1000000000)
+
+bool verify_looked_ahead(struct inode *inode, struct trace *then)
+{
+    pthread_mutex_lock(&inode->mutex);
+    const struct trace_sight ahead = inode->ahead;
+    const bool serves =
+        trace_sight_serves(&inode->watch, &ahead) && pool_now_ns() - inode->ahead_ns < AHEAD_NS;
+    inode->ahead.is_there = false;
+    pthread_mutex_unlock(&inode->mutex);
+    if (serves)
+        *then = ahead.trace;
+    return serves;
 }
 
 /* As many as cost little, of those that were written last. */

@@ -26,6 +26,7 @@ struct verify {
     int *results; /* of each, as read_back has it; owned, as they are */
     size_t count;
     bool begun;
+    struct trace_sight sight; /* of its beginning: the locks are held, and nobody else writes */
     enum verify_verdict verdict;
 };
 
@@ -45,6 +46,20 @@ int verify_file(struct context *context, struct handle *handle, struct verify *v
  * tell of somebody else's change. Where it is not, the first half alone. 0 or a negative errno.
  */
 int verify_look(struct context *context, struct inode *inode, struct trace *now);
+
+/*
+ * Whether verify_file's own look at them serves as that one: nothing was changed here since. *then
+ * is what it saw.
+ */
+bool verify_has_looked(struct inode *inode, const struct verify *verify, struct trace *then);
+
+/*
+ * The same once more, begun before a sync that is over, for a hand-over that may follow; and
+ * whether it serves for that: it is of a moment ago, and nothing was changed here since that sync
+ * began. *then is what it saw.
+ */
+void verify_look_ahead(struct context *context, struct inode *inode, const struct trace_look *look);
+bool verify_looked_ahead(struct inode *inode, struct trace *then);
 
 /*
  * Of an owner: verify_look, and whether some of what was written last reads back as it was written.

@@ -497,6 +497,26 @@ def nothing_of_what_the_owner_does_is_taken_for_anothers(pair):
 
 
 @theme.scenario()
+def nor_what_is_written_after_101_was_given_back(pair):
+    """The file was looked at then, for the record that 201's unlock leaves: by a handle without
+    locks it is written once more, with and without a sync, and grows."""
+    for change in (lambda beside: beside.write(1, 16 * K, 4 * K, "A"),
+                   lambda beside: (beside.write(1, 16 * K, 4 * K, "B"), beside.ask("fsync 1")),
+                   lambda beside: beside.write(1, IMAGE_BYTES, 4 * K, "A"),
+                   lambda beside: None):
+        name, a = owned(pair)
+        beside = pair.a.vmm(name)
+        a.write(1, 0, 16 * K, "A")
+        a.unlock(1, *BEFORE_201)
+        change(beside)
+        a.unlock(1, 201, 203)
+        expect_noticed(pair, name, 0)
+        b = pair.b.vmm(name)
+        b.lock(1)
+        testbed.check(pair.b.status(name)["foreign_writes"] == 0, "noticed by B")
+
+
+@theme.scenario()
 def nothing_of_what_the_owner_does_meanwhile_is_either(pair):
     """Looks and writes at the same time."""
     name, a = owned(pair)

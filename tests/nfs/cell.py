@@ -79,8 +79,8 @@ def unrefused(_stack, _image, variant):
 @dataclasses.dataclass(frozen=True)
 class Case:
     """run(site, image): a site is the two hosts of nfs_site.py; raises scenario.Wrong where a host
-    sees or does what it must not, anything else where something fails; returns the downtime in
-    milliseconds, or None.
+    sees or does what it must not, anything else where something fails; returns the downtime of
+    migrate.py, or None.
 
     twins: the stacks that must be stale in it, or it proves nothing.
     no_twin: why there is none.
@@ -134,7 +134,8 @@ class Outcome:
     """What a cell gave: state is FRESH, STALE, ERROR or SKIPPED."""
     state: str
     detail: str = ""
-    downtime_ms: int = None
+    downtime_ms: int = None  # as QEMU reports it
+    standstill_ms: float = None  # of the guest, until it runs over there
     seconds: float = 0.0
 
 

@@ -110,7 +110,8 @@ def run_cell(lab, cell, directory):
     except scenario.FAILURES + (subprocess.SubprocessError, TimeoutError,
                                 pair.CallFailed) as failure:
         state, detail = cells.ERROR, f"{type(failure).__name__} {failure}"
-    return cells.Outcome(state, detail, downtime_ms, time.monotonic() - started)
+    return cells.Outcome(state, detail, downtime_ms, getattr(downtime_ms, "standstill_ms", None),
+                         time.monotonic() - started)
 
 
 def logs_keep(bed, directory):

@@ -5,7 +5,8 @@ they come, and ends with a table, also in build/nfs/: matrix.tsv, matrix.svg, an
 is not right a folder with what everybody said.
 
 Columns of the table: the stacks. A cell is fresh, stale (a host sees or does what it must not),
-error (something fails) or skipped; with the downtime in milliseconds as QEMU reports it.
+error (something fails) or skipped; with the downtime in milliseconds as QEMU reports it, which ends
+at the source, and how long the guest stands still until it runs at the destination.
 """
 import argparse
 import collections
@@ -53,7 +54,8 @@ Leaves matrix.tsv, matrix.svg and the logs of what is not right in build/nfs/CHO
 Exits with 0 when every cell is as it must be, 77 when one was skipped."""
 OUTPUT = os.path.join(machine.TOP_DIR, "build", "nfs")  # a directory in it for each choice
 MOST_DOWNTIME = 1.2  # of bare NFS's: what is aimed at, and only told
-COLUMNS = ("stack", "case", "image", "variant", "state", "downtime_ms", "seconds", "detail")
+COLUMNS = ("stack", "case", "image", "variant", "state", "downtime_ms", "standstill_ms", "seconds",
+           "detail")
 
 
 def options_parse():
@@ -185,13 +187,17 @@ def run_all(chosen, jobs, output):
     return run.outcomes
 
 
+def number_of(milliseconds):
+    return "" if milliseconds is None else f"{milliseconds:.0f}"
+
+
 def write_tsv(outcomes, path):
     with open(path, "w", encoding="utf-8") as file:
         file.write("\t".join(COLUMNS) + "\n")
         order = list(cases.CASES.values())
         for cell, outcome in sorted(outcomes, key=lambda pair: order.index(pair[0].case)):
             row = (cell.stack, cell.case.name, cell.image, cell.variant, outcome.state,
-                   "" if outcome.downtime_ms is None else outcome.downtime_ms,
+                   number_of(outcome.downtime_ms), number_of(outcome.standstill_ms),
                    f"{outcome.seconds:.1f}", " ".join(outcome.detail.split()))
             file.write("\t".join(map(str, row)) + "\n")
 
@@ -218,25 +224,33 @@ def print_table(outcomes):
     print()
 
 
-def print_downtimes(outcomes):
-    """Of each row that was right over both: how migfs's downtime compares with bare NFS's."""
+def print_ratios(outcomes, what, field):
+    """Of each row that was right over both: how a time over migfs compares with that over bare NFS;
+    returns the ratio of each."""
     found = {}
     for cell, outcome in outcomes:
-        if outcome.state == cells.FRESH and outcome.downtime_ms is not None:
+        milliseconds = getattr(outcome, field)
+        if outcome.state == cells.FRESH and milliseconds is not None:
             row = f"{cell.case.name}, {cell.image}, {cell.variant}"
-            found.setdefault(row, {}).setdefault(cell.stack, []).append(outcome.downtime_ms)
+            found.setdefault(row, {}).setdefault(cell.stack, []).append(milliseconds)
     ratios = []
     for row, stacks in found.items():
         if not {"bare", "migfs"} <= stacks.keys():
             continue
         bare, migfs = (statistics.median(stacks[stack]) for stack in ("bare", "migfs"))
         ratios.append(migfs / max(bare, 1))
-        print(f"downtime, {row}: bare {bare:.0f} ms, migfs {migfs:.0f} ms, "
+        print(f"{what}, {row}: bare {bare:.0f} ms, migfs {migfs:.0f} ms, "
               f"medians of {len(stacks['bare'])} and {len(stacks['migfs'])}: {ratios[-1]:.2f}")
+    return ratios
+
+
+def print_downtimes(outcomes):
+    ratios = print_ratios(outcomes, "downtime", "downtime_ms")
     if ratios:
         ratio = statistics.median(ratios)
         print(f"downtime over migfs is {ratio:.2f} of that over bare NFS (median of {len(ratios)} "
               f"rows): {'at most' if ratio <= MOST_DOWNTIME else 'MORE THAN'} {MOST_DOWNTIME}")
+    print_ratios(outcomes, "standstill", "standstill_ms")
 
 
 def unsteady(outcomes):

@@ -6,6 +6,18 @@ import subprocess
 ENDED = ("completed", "failed", "cancelled")
 
 
+class Downtime(int):
+    """Of a migration, in milliseconds, as QEMU reports it: the source's part, up to the moment when
+    it has sent all. standstill_ms: until the guest runs at the destination, which has taken over
+    its images by then; by the times of both QEMUs' events."""
+    standstill_ms = None
+
+
+def time_ms(event):
+    stamp = event["timestamp"]
+    return stamp["seconds"] * 1e3 + stamp["microseconds"] / 1e3
+
+
 class MigrationFailed(Exception):
     """The migration ended otherwise than completed; the text is QEMU's own."""
 
@@ -44,16 +56,18 @@ def start(source, destination, max_bandwidth=1 << 40):
     source.qmp.command("migrate", uri=f"unix:{destination.migration_path}")
 
 
+def end_event(machine, statuses, timeout):
+    return machine.qmp.event("MIGRATION", timeout=timeout,
+                             where=lambda data: data["status"] in statuses)
+
+
 def wait(source, *statuses, timeout=120):
     """Waits until the source reports one of the statuses (any end by default); returns it."""
-    wanted = statuses or ENDED
-    event = source.qmp.event("MIGRATION", timeout=timeout,
-                             where=lambda data: data["status"] in wanted)
-    return event["data"]["status"]
+    return end_event(source, statuses or ENDED, timeout)["data"]["status"]
 
 
 def migrate(source, destination, timeout=120):
-    """Moves the guest; returns the downtime in milliseconds as QEMU reports it."""
+    """Moves the guest; returns the Downtime."""
     start(source, destination)
     status = wait(source, timeout=timeout)
     if status != "completed":
@@ -61,5 +75,9 @@ def migrate(source, destination, timeout=120):
         raise MigrationFailed(f"{status} {error} {source.log()} {destination.log()}")
     destination.qmp.event("RESUME", timeout=timeout)  # it owns its images only now
     # Taken here, or it would pass for the end of the next migration, out of this machine.
-    wait(destination, timeout=timeout)
-    return source.qmp.command("query-migrate")["downtime"]
+    completed = end_event(destination, ENDED, timeout)
+    downtime = Downtime(source.qmp.command("query-migrate")["downtime"])
+    stopped = [event for event in source.qmp.events if event["event"] == "STOP"]
+    if stopped:  # else it was paused before
+        downtime.standstill_ms = time_ms(completed) - time_ms(stopped[-1])
+    return downtime

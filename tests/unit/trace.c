@@ -178,6 +178,28 @@ static void who_does_not_watch_is_told_nothing_and_begins_anew(void **state)
     assert_int_equal(look_now(&watch, 7, 9, 10), TRACE_WRITTEN);
 }
 
+static void a_sight_serves_until_something_is_changed_here(void **state)
+{
+    struct trace_watch watch = {.is_on = false};
+    struct trace_sight sight = {.look = trace_look_begin(&watch)};
+
+    (void)state;
+    assert_false(trace_sight_serves(&watch, &sight)); /* nothing was seen yet */
+    sight.is_there = true;
+    assert_true(trace_sight_serves(&watch, &sight));
+    trace_watch_on(&watch); /* it may be of before */
+    assert_true(trace_sight_serves(&watch, &sight));
+
+    trace_change_begin(&watch);
+    assert_false(trace_sight_serves(&watch, &sight));
+    sight.look = trace_look_begin(&watch);
+    trace_change_end(&watch, TRACE_KEEPS, 0);
+    assert_false(trace_sight_serves(&watch, &sight));
+
+    sight.look = trace_look_begin(&watch);
+    assert_true(trace_sight_serves(&watch, &sight));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -187,6 +209,7 @@ int main(void)
         cmocka_unit_test(a_length_that_one_is_not_sure_of_is_not_told),
         cmocka_unit_test(a_look_with_a_change_under_way_counts_not),
         cmocka_unit_test(who_does_not_watch_is_told_nothing_and_begins_anew),
+        cmocka_unit_test(a_sight_serves_until_something_is_changed_here),
         cmocka_unit_test(nothing_moved_is_the_same),
         cmocka_unit_test(a_new_length_is_a_write),
         cmocka_unit_test(new_times_are_a_write_either_way),
