@@ -8,6 +8,7 @@
 #include "gate.h"
 #include "guard.h"
 #include "metadata.h"
+#include "pages.h"
 #include "protect.h"
 #include "refresh.h"
 
@@ -94,6 +95,7 @@ void data_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct
         return;
     }
     atomic_store(&handle->may_be_closing, false);
+    pages_note(handle->inode, fi->lock_owner, size);
     handle_follow_flags(handle, fi->flags);
     count = read_bytes(context, handle, size, offset, &bytes);
     if (count < 0) {
@@ -305,6 +307,7 @@ void data_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size, 
     (void)ino;
     if (count == 0) {
         atomic_store(&handle->may_be_closing, false);
+        pages_note(handle->inode, fi->lock_owner, size);
         if (!fi->writepage)
             handle_follow_flags(handle, fi->flags);
         count = write_bytes(req, handle, bytes, size, offset, fi->writepage);
@@ -407,9 +410,12 @@ void data_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 void data_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi)
 {
     struct handle *handle;
-    int error = backing_handle(context_of(req), fi->fh, &handle);
+    int error;
 
     (void)ino;
+    if (pages_answer_fsync(req, fi))
+        return;
+    error = backing_handle(context_of(req), fi->fh, &handle);
     if (error == 0) {
         error = (data_only ? fdatasync(handle->fd) : fsync(handle->fd)) == 0 ? 0 : -errno;
         error = handle_settle(handle, error);

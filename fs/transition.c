@@ -235,6 +235,8 @@ static void finish(struct context *context, struct transition *transition, int e
         pool_reply(context->pool, &transition->job, error);
     if (error == 0 && transition->begun && transition->handoff.plan.kind == HANDOFF_ACQUIRE)
         refresh_guard_record(context, inode);
+    if (transition->leaves_pages)
+        refresh_drop_left(context, inode);
     pool_finish(context->pool, &transition->job);
 }
 

@@ -43,6 +43,7 @@ struct transition {
     uint64_t bytes_before, bytes_flushed, pages_dropped, bytes_prefetched;
     uint64_t pages_at_sync; /* of the inode's pages_written_back, when SYNC began */
     bool pages_stayed;
+    bool leaves_pages; /* a release: in the kernel, to be dropped after it */
     struct verify verify;
 };
 
