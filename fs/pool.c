@@ -20,6 +20,7 @@ struct pool {
     bool stopping;
     unsigned threads, started;
     bool timer_started;
+    int64_t wakes_ns; /* when the timer looks by itself; 0: it looks now */
     pthread_t timer;
     pthread_t workers[];
 };
@@ -98,12 +99,19 @@ static void enqueue_held(struct pool *pool, struct job *job)
     make_ready(pool, inode);
 }
 
+/* Nothing for what it will see in time: most deadlines are met long before. */
+static void tell_timer(struct pool *pool, int64_t due_ns)
+{
+    if (due_ns < pool->wakes_ns)
+        pthread_cond_signal(&pool->time);
+}
+
 static void enqueue_at(struct pool *pool, struct job *job, int64_t due_ns)
 {
     job->due_ns = due_ns;
     job->next = pool->not_due;
     pool->not_due = job;
-    pthread_cond_signal(&pool->time);
+    tell_timer(pool, due_ns);
 }
 
 static struct job *dequeue(struct pool *pool)
@@ -126,8 +134,11 @@ static void leave(struct pool *pool, struct inode *inode)
     struct job *held = inode->job_held;
 
     inode->job_held = NULL;
-    if (held) {
-        enqueue_at(pool, held, held->due_ns); /* only now: until here its thread was in it */
+    if (held) { /* only now: until here its thread was in it */
+        if (held->due_ns > 0)
+            enqueue_at(pool, held, held->due_ns);
+        else
+            enqueue_held(pool, held);
         return;
     }
     inode->job_runs = false;
@@ -145,7 +156,7 @@ static void watch_deadline(struct pool *pool, struct job *job, int64_t deadline_
         pool->newest = job;
     }
     job->deadline_ns = deadline_ns;
-    pthread_cond_signal(&pool->time);
+    tell_timer(pool, deadline_ns);
 }
 
 static void unwatch_deadline(struct pool *pool, struct job *job)
@@ -169,6 +180,28 @@ void pool_submit(struct pool *pool, struct job *job)
     pthread_mutex_unlock(&pool->mutex);
 }
 
+void pool_carry_out(struct pool *pool, struct job *job)
+{
+    struct inode *inode = job->inode;
+
+    inode_ref(pool->context->inodes, inode);
+    pthread_mutex_lock(&pool->mutex);
+    pool->jobs++;
+    const bool is_idle = !inode->jobs_first && !inode->job_runs;
+    if (is_idle)
+        inode->job_runs = true;
+    else
+        enqueue(pool, job);
+    pthread_mutex_unlock(&pool->mutex);
+    if (!is_idle)
+        return;
+    inode_ref(pool->context->inodes, inode); /* as a worker: the job may end */
+    job->is_lent = true;
+    job->run(pool->context, job);
+    pool_end(pool, inode);
+    inode_unref(pool->context->inodes, inode);
+}
+
 void pool_submit_later(struct pool *pool, struct job *job, unsigned delay_ms)
 {
     inode_ref(pool->context->inodes, job->inode);
@@ -190,6 +223,16 @@ void pool_hold(struct pool *pool, struct job *job, unsigned delay_ms)
     pthread_mutex_lock(&pool->mutex);
     job->holds = true;
     job->due_ns = in_ms(delay_ms);
+    job->inode->job_held = job;
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+void pool_pass(struct pool *pool, struct job *job)
+{
+    pthread_mutex_lock(&pool->mutex);
+    job->is_lent = false;
+    job->holds = true;
+    job->due_ns = 0;
     job->inode->job_held = job;
     pthread_mutex_unlock(&pool->mutex);
 }
@@ -366,16 +409,19 @@ static void *keep_time(void *data)
         int64_t next = queue_due(pool, now);
         struct expiry expiry;
 
+        pool->wakes_ns = 0;
         if (take_expired(pool, now, &next, &expiry)) {
             pthread_mutex_unlock(&pool->mutex);
             tell_expired(pool, &expiry);
             pthread_mutex_lock(&pool->mutex);
         } else if (next == 0) {
+            pool->wakes_ns = INT64_MAX;
             pthread_cond_wait(&pool->time, &pool->mutex);
         } else {
             const struct timespec until = {.tv_sec = next / 1000000000,
                                            .tv_nsec = next % 1000000000};
 
+            pool->wakes_ns = next;
             pthread_cond_timedwait(&pool->time, &pool->mutex, &until);
         }
     }

@@ -31,6 +31,12 @@ struct job {
     job_done done;
     void *done_data;
 
+    /*
+     * `run` is on a thread that serves requests (pool_carry_out): it does what such a thread may,
+     * and passes on what is left. Of that thread alone.
+     */
+    bool is_lent;
+
     /* pool.mutex */
     fuse_req_t req;            /* NULL: nobody waits, or was answered */
     int64_t deadline_ns;       /* CLOCK_MONOTONIC, 0: none */
@@ -52,7 +58,13 @@ void pool_free(struct pool *pool);
 /* Queues the job behind the inode's others; takes a reference on the inode. */
 void pool_submit(struct pool *pool, struct job *job);
 
-/* The same, in a while. */
+/*
+ * As pool_submit; but where none of the inode's jobs runs or waits the calling thread runs it,
+ * lent, before this returns.
+ */
+void pool_carry_out(struct pool *pool, struct job *job);
+
+/* The same as pool_submit, in a while. */
 void pool_submit_later(struct pool *pool, struct job *job, unsigned delay_ms);
 
 /*
@@ -63,6 +75,9 @@ void pool_again(struct pool *pool, struct job *job, unsigned delay_ms);
 
 /* From `run`: the job runs again in a while, and no other of its inode does before. */
 void pool_hold(struct pool *pool, struct job *job, unsigned delay_ms);
+
+/* From `run` that is lent: a thread of the pool runs it again, before any other of its inode. */
+void pool_pass(struct pool *pool, struct job *job);
 
 /* From `run`, or for a job that was taken out by it: it is over, and freed. */
 void pool_finish(struct pool *pool, struct job *job);

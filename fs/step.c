@@ -192,10 +192,21 @@ static int step_flush(struct context *context, struct transition *transition)
     pthread_mutex_lock(&inode->mutex);
     transition->bytes_before = inode->bytes_written;
     pthread_mutex_unlock(&inode->mutex);
+    if (transition->job.is_lent) /* there was nothing, or it would not have come here */
+        return 0;
     error = pages_write_out(context, inode, transition->closing);
     if (error == 0)
         error = wait_while(context, transition, pages_under_way);
     return error != 0 ? error : take_writeback_error(inode);
+}
+
+/* A lock of a file of which nothing is kept has nothing to drop. */
+static bool keeps_nothing(struct inode *inode)
+{
+    pthread_mutex_lock(&inode->mutex);
+    const bool may_cache = owner_may_cache(&inode->owner);
+    pthread_mutex_unlock(&inode->mutex);
+    return !may_cache && !pages_may_be_there(inode);
 }
 
 /*
@@ -228,6 +239,8 @@ static int step_invalidate(struct context *context, struct transition *transitio
     struct inode *inode = transition->job.inode;
     int error;
 
+    if (transition->job.is_lent || (handoff->plan.kind == HANDOFF_LOCK && keeps_nothing(inode)))
+        return 0; /* what came since the lock is as new as it */
     if (!handoff_may_leave_pages(handoff, hands_over_alone(transition)) ||
         !pages_may_be_many(inode))
         return notify_inode(context, inode);
@@ -407,6 +420,35 @@ static int step_write_record(struct context *context, struct transition *transit
     else if (news.state == RECORD_RELEASED)
         news.duration_ns = (uint64_t)(pool_now_ns() - transition->started_ns);
     return record_file_write(context, inode, &news);
+}
+
+static bool flushes_nothing(struct inode *inode)
+{
+    pthread_mutex_lock(&inode->mutex);
+    const bool is_under_way = inode->pages_under_way > 0;
+    pthread_mutex_unlock(&inode->mutex);
+    return !is_under_way && !pages_may_be_there(inode);
+}
+
+bool step_is_quick(const struct transition *transition, enum handoff_step step)
+{
+    const enum handoff_kind kind = transition->handoff.plan.kind;
+    struct inode *inode = transition->job.inode;
+
+    if (kind != HANDOFF_LOCK && kind != HANDOFF_UNLOCK)
+        return false;
+    switch (step) {
+    case HANDOFF_STEP_LOCK:
+    case HANDOFF_STEP_UNLOCK:
+    case HANDOFF_STEP_ANSWER:
+        return true;
+    case HANDOFF_STEP_INVALIDATE:
+        return keeps_nothing(inode);
+    case HANDOFF_STEP_FLUSH:
+        return flushes_nothing(inode);
+    default:
+        return false;
+    }
 }
 
 void step_carry_out(struct context *context, struct transition *transition, enum handoff_step step,

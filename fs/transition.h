@@ -55,6 +55,13 @@ void transition_submit(struct context *context, struct transition *transition,
                        unsigned deadline_ms);
 
 /*
+ * The same; but of a file that is nothing more than open, a lock that changes none of that is taken
+ * or given back on the calling thread, if no page has to be dropped or written out for it.
+ */
+void transition_carry_out(struct context *context, struct transition *transition,
+                          unsigned deadline_ms);
+
+/*
  * The hand-over ioctl: acquire or release one inode, of which the caller keeps a reference until
  * `done`. That is told once, on a pool thread or that of time, or at once with an error: -ENOENT,
  * nobody has it open; -ENOMEM. -ETIMEDOUT: another host is owner and stayed so until the deadline,
