@@ -121,6 +121,7 @@ struct inode {
     int backing_id;      /* of the kernel's passthrough, 0: none */
     struct stat at_open; /* the server's attributes at the last open */
     uint64_t bytes_read, bytes_written;
+    uint64_t changes, changes_synced; /* begun here, ever; of these a release's SYNC has all */
     struct handoff_report last_handoff;
     uint64_t foreign_writes;      /* times that somebody wrote it who never acquired it */
     struct trace foreign_trace;   /* as it was after the last of them */

@@ -269,6 +269,7 @@ static int step_sync(struct transition *transition)
 
     pthread_mutex_lock(&inode->mutex);
     const uint64_t written = inode->digests.serial;
+    const uint64_t changes = writes_under_way(inode) ? inode->changes_synced : inode->changes;
     transition->pages_at_sync = inode->pages_written_back;
     handle = inode->handles;
     while (handle && error == 0) {
@@ -282,10 +283,12 @@ static int step_sync(struct transition *transition)
         handle = handle->next;
     }
     transition->bytes_flushed = inode->bytes_written - transition->bytes_before;
-    if (error == 0)
+    if (error == 0) {
+        inode->changes_synced = changes;
         digest_ring_synced(&inode->digests, written);
-    else
+    } else {
         digest_ring_clear(&inode->digests);
+    }
     pthread_mutex_unlock(&inode->mutex);
     return error != 0 ? error : take_writeback_error(inode);
 }
