@@ -21,6 +21,7 @@ struct pool {
     unsigned threads, started;
     bool timer_started;
     int64_t wakes_ns; /* when the timer looks by itself; 0: it looks now */
+    int64_t told_ns;  /* what it was woken for last */
     pthread_t timer;
     pthread_t workers[];
 };
@@ -102,8 +103,10 @@ static void enqueue_held(struct pool *pool, struct job *job)
 /* Nothing for what it will see in time: most deadlines are met long before. */
 static void tell_timer(struct pool *pool, int64_t due_ns)
 {
-    if (due_ns < pool->wakes_ns)
-        pthread_cond_signal(&pool->time);
+    if (due_ns >= pool->wakes_ns)
+        return;
+    pool->told_ns = due_ns;
+    pthread_cond_signal(&pool->time);
 }
 
 static void enqueue_at(struct pool *pool, struct job *job, int64_t due_ns)
@@ -180,9 +183,11 @@ void pool_submit(struct pool *pool, struct job *job)
     pthread_mutex_unlock(&pool->mutex);
 }
 
+/* Who is answered may ask again at once: the turn is given back before. */
 void pool_carry_out(struct pool *pool, struct job *job)
 {
     struct inode *inode = job->inode;
+    struct loan loan = {0};
 
     inode_ref(pool->context->inodes, inode);
     pthread_mutex_lock(&pool->mutex);
@@ -196,10 +201,12 @@ void pool_carry_out(struct pool *pool, struct job *job)
     if (!is_idle)
         return;
     inode_ref(pool->context->inodes, inode); /* as a worker: the job may end */
-    job->is_lent = true;
+    job->loan = &loan;
     job->run(pool->context, job);
     pool_end(pool, inode);
     inode_unref(pool->context->inodes, inode);
+    if (loan.req)
+        fuse_reply_err(loan.req, -loan.error);
 }
 
 void pool_submit_later(struct pool *pool, struct job *job, unsigned delay_ms)
@@ -214,6 +221,7 @@ void pool_submit_later(struct pool *pool, struct job *job, unsigned delay_ms)
 void pool_again(struct pool *pool, struct job *job, unsigned delay_ms)
 {
     pthread_mutex_lock(&pool->mutex);
+    job->loan = NULL;
     enqueue_at(pool, job, in_ms(delay_ms));
     pthread_mutex_unlock(&pool->mutex);
 }
@@ -230,7 +238,7 @@ void pool_hold(struct pool *pool, struct job *job, unsigned delay_ms)
 void pool_pass(struct pool *pool, struct job *job)
 {
     pthread_mutex_lock(&pool->mutex);
-    job->is_lent = false;
+    job->loan = NULL;
     job->holds = true;
     job->due_ns = 0;
     job->inode->job_held = job;
@@ -271,7 +279,9 @@ void pool_reply(struct pool *pool, struct job *job, int error)
     job->done = NULL;
     unwatch_deadline(pool, job);
     pthread_mutex_unlock(&pool->mutex);
-    if (req)
+    if (job->loan)
+        *job->loan = (struct loan){.req = req, .error = error};
+    else if (req)
         fuse_reply_err(req, -error);
     if (done)
         done(pool->context, job->inode, error, job->done_data);
@@ -409,6 +419,9 @@ static void *keep_time(void *data)
         int64_t next = queue_due(pool, now);
         struct expiry expiry;
 
+        /* Who told of it may have been faster; but the next one's is later, and need not tell. */
+        if (next == 0 && pool->told_ns > now)
+            next = pool->told_ns;
         pool->wakes_ns = 0;
         if (take_expired(pool, now, &next, &expiry)) {
             pthread_mutex_unlock(&pool->mutex);
@@ -436,6 +449,8 @@ int pool_start(struct pool *pool)
     pool->timer_started = error == 0;
     while (error == 0 && pool->started < pool->threads) {
         error = pthread_create(&pool->workers[pool->started], NULL, work, pool);
+        if (error == 0)
+            (void)pthread_setname_np(pool->workers[pool->started], "transition"); /* for people */
         pool->started += error == 0;
     }
     return -error;

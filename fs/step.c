@@ -192,7 +192,7 @@ static int step_flush(struct context *context, struct transition *transition)
     pthread_mutex_lock(&inode->mutex);
     transition->bytes_before = inode->bytes_written;
     pthread_mutex_unlock(&inode->mutex);
-    if (transition->job.is_lent) /* there was nothing, or it would not have come here */
+    if (transition->job.loan) /* there was nothing, or it would not have come here */
         return 0;
     error = pages_write_out(context, inode, transition->closing);
     if (error == 0)
@@ -239,7 +239,7 @@ static int step_invalidate(struct context *context, struct transition *transitio
     struct inode *inode = transition->job.inode;
     int error;
 
-    if (transition->job.is_lent || (handoff->plan.kind == HANDOFF_LOCK && keeps_nothing(inode)))
+    if (transition->job.loan || (handoff->plan.kind == HANDOFF_LOCK && keeps_nothing(inode)))
         return 0; /* what came since the lock is as new as it */
     if (!handoff_may_leave_pages(handoff, hands_over_alone(transition)) ||
         !pages_may_be_many(inode))

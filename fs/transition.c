@@ -96,7 +96,7 @@ static void look(struct context *context, const struct transition *transition)
         return;
     if (!record_look(context, inode))
         return;
-    if (transition->job.is_lent)
+    if (transition->job.loan)
         refresh_drop_later(context, inode);
     else
         (void)notify_inode(context, inode); /* a lost drop is made up by the acquire's own */
@@ -318,7 +318,7 @@ static void go_on(struct context *context, struct transition *transition, enum h
     while (step != HANDOFF_DONE) {
         struct handoff_outcome outcome = {0};
 
-        if (transition->job.is_lent && !step_is_quick(transition, step)) {
+        if (transition->job.loan && !step_is_quick(transition, step)) {
             pool_pass(context->pool, &transition->job);
             return;
         }
@@ -390,7 +390,7 @@ static void run(struct context *context, struct job *job)
     struct transition *transition = transition_of(job);
     int error;
 
-    if (job->is_lent && !is_ordinary(job->inode)) {
+    if (job->loan && !is_ordinary(job->inode)) {
         pool_pass(context->pool, job);
         return;
     }
