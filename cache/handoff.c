@@ -474,6 +474,12 @@ bool handoff_test_waits(const struct handoff *handoff, const struct owner *owner
     return handoff->plan.has_caller && (handoff->plan.conflict_is_error || !owner->contested);
 }
 
+/* Who takes back a release that it made of an acquire goes on reading. */
+bool handoff_may_leave_pages(const struct handoff *handoff, bool is_alone)
+{
+    return handoff->plan.kind == HANDOFF_RELEASE && !handoff->plan.takes_back && is_alone;
+}
+
 const char *handoff_step_name(enum handoff_step step)
 {
     static const char *const names[] = {

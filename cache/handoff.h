@@ -97,6 +97,13 @@ enum handoff_step handoff_next(struct handoff *handoff, struct owner *owner,
 /* Whether a caller of TEST should wait out the deadline, or answer at the first conflict. */
 bool handoff_test_waits(const struct handoff *handoff, const struct owner *owner);
 
+/*
+ * INVALIDATE: whether clean pages that the kernel has may stay there to be dropped after the
+ * transition. `is_alone`: nobody can be served from them by a handle of before but who hands the
+ * file over. Dirty ones must have been written out, and the attributes go.
+ */
+bool handoff_may_leave_pages(const struct handoff *handoff, bool is_alone);
+
 const char *handoff_step_name(enum handoff_step step);
 const char *handoff_kind_name(enum handoff_kind kind);
 

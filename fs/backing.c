@@ -263,14 +263,21 @@ struct cachestat_result {
 #define SYS_cachestat 451
 #endif
 
-static int count_pages(int fd, uint64_t *pages)
+/* What of a file its store's client has. */
+struct pages_below {
+    uint64_t cached;
+    bool may_be_dirty; /* some, or it cannot be told */
+};
+
+static int count_pages(int fd, struct pages_below *pages)
 {
     const struct cachestat_range all = {0, 0};
     struct cachestat_result result;
 
     if (syscall(SYS_cachestat, fd, &all, &result, 0) != 0)
         return -errno;
-    *pages = result.cached;
+    *pages = (struct pages_below){.cached = result.cached,
+                                  .may_be_dirty = result.dirty + result.writeback > 0};
     return 0;
 }
 
@@ -302,25 +309,59 @@ static int count_pages_mapped(int fd, uint64_t *pages)
     return error;
 }
 
-static int pages_below(int fd, uint64_t *pages)
+static int count_below(int fd, struct pages_below *pages)
 {
     const int error = count_pages(fd, pages);
 
-    return error == -ENOSYS || error == -EOPNOTSUPP ? count_pages_mapped(fd, pages) : error;
+    if (error != -ENOSYS && error != -EOPNOTSUPP)
+        return error;
+    pages->may_be_dirty = true;
+    return count_pages_mapped(fd, &pages->cached);
 }
 
-int backing_drop(const struct handle *handle, struct backing_drop *result)
+/* Whether any page stays, or it cannot be told. */
+static int drop_clean(int fd, bool *stayed)
 {
-    uint64_t before = 0, after = 0;
-    int error;
+    struct pages_below after;
+    const int error = posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
 
-    const bool told = pages_below(handle->fd, &before) == 0;
-    if (handle_writes(handle) && fdatasync(handle->fd) != 0)
-        return -errno;
-    error = posix_fadvise(handle->fd, 0, 0, POSIX_FADV_DONTNEED);
     if (error != 0)
         return -error;
-    *result = (struct backing_drop){.pages_cached = before};
-    result->stayed = !told || pages_below(handle->fd, &after) != 0 || after > 0;
+    *stayed = count_below(fd, &after) != 0 || after.cached > 0;
     return 0;
+}
+
+/*
+ * What its client has not yet written shows by its pages, or, if it keeps that elsewhere, is known
+ * here: but for what is written past the daemon.
+ */
+static bool may_be_dirty(const struct handle *handle, const struct pages_below *pages)
+{
+    struct inode *inode = handle->inode;
+
+    pthread_mutex_lock(&inode->mutex);
+    const bool is_synced = inode->changes == inode->changes_synced && inode->backing_id == 0;
+    pthread_mutex_unlock(&inode->mutex);
+    return !is_synced || pages->may_be_dirty;
+}
+
+/*
+ * A sync of what is clean makes a disk flush its own cache, for nothing. Pages that an NFS client
+ * has sent but not committed count as clean: they stay, and then there is a sync.
+ */
+int backing_drop(const struct handle *handle, struct backing_drop *result)
+{
+    struct pages_below before = {.may_be_dirty = true};
+    bool stayed = true;
+    int error = count_below(handle->fd, &before) == 0 && !may_be_dirty(handle, &before)
+                    ? drop_clean(handle->fd, &stayed)
+                    : 0;
+
+    if (error == 0 && stayed && handle_writes(handle) && fdatasync(handle->fd) != 0)
+        error = -errno;
+    if (error == 0 && stayed)
+        error = drop_clean(handle->fd, &stayed);
+    if (error == 0)
+        *result = (struct backing_drop){.pages_cached = before.cached, .stayed = stayed};
+    return error;
 }

@@ -27,6 +27,7 @@
 struct context {
     struct options options;
     struct fuse_session *session;
+    const char *mountpoint; /* resolved; not owned */
     int source_fd; /* SOURCE, O_PATH | O_DIRECTORY; opened before the mount covers anything */
     struct record_host host;
     struct inode_table *inodes;
@@ -36,6 +37,7 @@ struct context {
     struct inode *record_inode; /* of their directory, hidden from the mount; NULL: none known */
     struct loop *loop;          /* from the mount on */
     struct pool *pool;
+    struct own_opens *own_opens;
     struct events *events;
     struct guard_watch *watch;
     struct beacon_file *beacon;

@@ -6,6 +6,7 @@
 #include "close.h"
 #include "gate.h"
 #include "guard.h"
+#include "pages.h"
 #include "protect.h"
 
 #include <errno.h>
@@ -105,9 +106,12 @@ void data_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 void data_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi)
 {
     struct handle *handle;
-    int error = backing_handle(context_of(req), fi->fh, &handle);
+    int error;
 
     (void)ino;
+    if (pages_answer_fsync(req, fi))
+        return;
+    error = backing_handle(context_of(req), fi->fh, &handle);
     if (error == 0) {
         error = (data_only ? fdatasync(handle->fd) : fsync(handle->fd)) == 0 ? 0 : -errno;
         error = handle_settle(handle, error);

@@ -4,6 +4,7 @@
 #include "acting.h"
 #include "handle.h"
 #include "names.h"
+#include "pages.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -48,8 +49,11 @@ void directory_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     struct context *context = context_of(req);
     struct inode *inode = inode_find(context->inodes, ino);
     struct handle *handle = NULL;
-    const int error = inode ? open_handle(req, inode, fi->flags, &handle) : -ESTALE;
+    int error;
 
+    if (pages_answer_open(req, ino, fi))
+        return;
+    error = inode ? open_handle(req, inode, fi->flags, &handle) : -ESTALE;
     if (error != 0) {
         fuse_reply_err(req, -error);
         return;

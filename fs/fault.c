@@ -62,6 +62,11 @@ bool fault_keeps_metadata(void)
     return getenv("MIGFS_KEEP_METADATA") != NULL;
 }
 
+bool fault_leaves_pages(void)
+{
+    return getenv("MIGFS_LEAVE_PAGES") != NULL;
+}
+
 int64_t fault_beacon_period_ns(int64_t period_ns)
 {
     const char *given = getenv("MIGFS_BEACON_MS");

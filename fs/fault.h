@@ -6,7 +6,9 @@
  * file: the daemon is killed at the step that it names likewise, before any of it is done
  * (tests/hosts/killed.py). MIGFS_HOLD_WRITES names a file: while it exists writes that have passed
  * the gate wait. MIGFS_KEEP_METADATA: what was read ahead at an acquire is never dropped, whatever
- * changes (tests/hosts/prefetch.py). MIGFS_BEACON_MS is the time between two writes of the beacon.
+ * changes (tests/hosts/prefetch.py). MIGFS_LEAVE_PAGES: a release leaves
+ * the kernel's pages whoever has the file open, and they are not dropped after it
+ * (tests/hosts/pages.py). MIGFS_BEACON_MS is the time between two writes of the beacon.
  */
 #ifndef MIGFS_FS_FAULT_H
 #define MIGFS_FS_FAULT_H
@@ -21,6 +23,7 @@
 bool fault_at(enum handoff_kind kind, enum handoff_step step);
 void fault_hold_write(void);
 bool fault_keeps_metadata(void);
+bool fault_leaves_pages(void);
 int64_t fault_beacon_period_ns(int64_t period_ns);
 #else
 static inline bool fault_at(enum handoff_kind kind, enum handoff_step step)
@@ -33,6 +36,10 @@ static inline void fault_hold_write(void)
 {
 }
 static inline bool fault_keeps_metadata(void)
+{
+    return false;
+}
+static inline bool fault_leaves_pages(void)
 {
     return false;
 }

@@ -30,6 +30,7 @@ static int enter(struct context *context, struct inode *inode, const struct hand
         pass->is_direct = pass->by_guard && inode->guard_is_direct;
         pass->phase = inode->write_phase;
         inode->writes_in[pass->phase]++;
+        inode->changes++;
         pass->is_page = is_page;
         pass->may_have_setid = inode->may_have_setid;
         inode->pages_under_way += is_page;

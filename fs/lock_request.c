@@ -39,7 +39,10 @@ static void submit(fuse_req_t req, struct handle *handle, const struct lock_chan
     transition->job.req = req;
     transition->has_caller = true;
     transition->waits = waits;
-    transition_submit(context, transition, context->options.deadline_ms);
+    if (waits)
+        transition_submit(context, transition, context->options.deadline_ms);
+    else
+        transition_carry_out(context, transition, context->options.deadline_ms);
 }
 
 void lock_setlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock,

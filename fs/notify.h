@@ -12,6 +12,13 @@
  * Writes the kernel's dirty pages of the inode out, as WRITEs, then drops all pages and the
  * attributes. 0, also where the kernel knows nothing of the inode; else a negative errno.
  */
-int notify_inode(struct context *context, const struct inode *inode);
+int notify_inode(struct context *context, struct inode *inode);
+
+/* Drops the attributes alone. */
+int notify_attributes(struct context *context, const struct inode *inode);
+
+/* As notify_inode, of the pages from `offset` on; `length_bytes` 0: to the end. */
+int notify_range(struct context *context, const struct inode *inode, uint64_t offset,
+                 uint64_t length_bytes);
 
 #endif

@@ -7,6 +7,7 @@
 #include "gate.h"
 #include "guard.h"
 #include "names.h"
+#include "pages.h"
 #include "passthrough.h"
 #include "protect.h"
 #include "record_file.h"
@@ -242,8 +243,11 @@ void open_existing(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     struct context *context = context_of(req);
     struct inode *inode = inode_find(context->inodes, ino);
     struct handle *handle = NULL;
-    const int error = inode ? open_file(req, inode, fi, &handle) : -ESTALE;
+    int error;
 
+    if (pages_answer_open(req, ino, fi))
+        return;
+    error = inode ? open_file(req, inode, fi, &handle) : -ESTALE;
     if (error != 0)
         fuse_reply_err(req, -error);
     else if (fuse_reply_open(req, fi) != 0)

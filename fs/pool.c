@@ -19,8 +19,9 @@ struct pool {
     unsigned jobs;       /* submitted and not finished */
     bool stopping;
     unsigned threads, started;
-    int64_t wakes_ns; /* when the timer looks again, at the latest; 0: when it is told */
     bool timer_started;
+    int64_t wakes_ns; /* when the timer looks by itself; 0: it looks now */
+    int64_t told_ns;  /* what it was woken for last */
     pthread_t timer;
     pthread_t workers[];
 };
@@ -99,12 +100,13 @@ static void enqueue_held(struct pool *pool, struct job *job)
     make_ready(pool, inode);
 }
 
-/* Who locks byte by byte would wake the timer each time, to sleep again until the first deadline.
- */
-static void wake_timer(struct pool *pool, int64_t due_ns)
+/* Nothing for what it will see in time: most deadlines are met long before. */
+static void tell_timer(struct pool *pool, int64_t due_ns)
 {
-    if (pool->wakes_ns == 0 || due_ns < pool->wakes_ns)
-        pthread_cond_signal(&pool->time);
+    if (due_ns >= pool->wakes_ns)
+        return;
+    pool->told_ns = due_ns;
+    pthread_cond_signal(&pool->time);
 }
 
 static void enqueue_at(struct pool *pool, struct job *job, int64_t due_ns)
@@ -112,7 +114,7 @@ static void enqueue_at(struct pool *pool, struct job *job, int64_t due_ns)
     job->due_ns = due_ns;
     job->next = pool->not_due;
     pool->not_due = job;
-    wake_timer(pool, due_ns);
+    tell_timer(pool, due_ns);
 }
 
 static struct job *dequeue(struct pool *pool)
@@ -135,8 +137,11 @@ static void leave(struct pool *pool, struct inode *inode)
     struct job *held = inode->job_held;
 
     inode->job_held = NULL;
-    if (held) {
-        enqueue_at(pool, held, held->due_ns); /* only now: until here its thread was in it */
+    if (held) { /* only now: until here its thread was in it */
+        if (held->due_ns > 0)
+            enqueue_at(pool, held, held->due_ns);
+        else
+            enqueue_held(pool, held);
         return;
     }
     inode->job_runs = false;
@@ -154,7 +159,7 @@ static void watch_deadline(struct pool *pool, struct job *job, int64_t deadline_
         pool->newest = job;
     }
     job->deadline_ns = deadline_ns;
-    wake_timer(pool, deadline_ns);
+    tell_timer(pool, deadline_ns);
 }
 
 static void unwatch_deadline(struct pool *pool, struct job *job)
@@ -178,6 +183,32 @@ void pool_submit(struct pool *pool, struct job *job)
     pthread_mutex_unlock(&pool->mutex);
 }
 
+/* Who is answered may ask again at once: the turn is given back before. */
+void pool_carry_out(struct pool *pool, struct job *job)
+{
+    struct inode *inode = job->inode;
+    struct loan loan = {0};
+
+    inode_ref(pool->context->inodes, inode);
+    pthread_mutex_lock(&pool->mutex);
+    pool->jobs++;
+    const bool is_idle = !inode->jobs_first && !inode->job_runs;
+    if (is_idle)
+        inode->job_runs = true;
+    else
+        enqueue(pool, job);
+    pthread_mutex_unlock(&pool->mutex);
+    if (!is_idle)
+        return;
+    inode_ref(pool->context->inodes, inode); /* as a worker: the job may end */
+    job->loan = &loan;
+    job->run(pool->context, job);
+    pool_end(pool, inode);
+    inode_unref(pool->context->inodes, inode);
+    if (loan.req)
+        fuse_reply_err(loan.req, -loan.error);
+}
+
 void pool_submit_later(struct pool *pool, struct job *job, unsigned delay_ms)
 {
     inode_ref(pool->context->inodes, job->inode);
@@ -190,6 +221,7 @@ void pool_submit_later(struct pool *pool, struct job *job, unsigned delay_ms)
 void pool_again(struct pool *pool, struct job *job, unsigned delay_ms)
 {
     pthread_mutex_lock(&pool->mutex);
+    job->loan = NULL;
     enqueue_at(pool, job, in_ms(delay_ms));
     pthread_mutex_unlock(&pool->mutex);
 }
@@ -199,6 +231,16 @@ void pool_hold(struct pool *pool, struct job *job, unsigned delay_ms)
     pthread_mutex_lock(&pool->mutex);
     job->holds = true;
     job->due_ns = in_ms(delay_ms);
+    job->inode->job_held = job;
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+void pool_pass(struct pool *pool, struct job *job)
+{
+    pthread_mutex_lock(&pool->mutex);
+    job->loan = NULL;
+    job->holds = true;
+    job->due_ns = 0;
     job->inode->job_held = job;
     pthread_mutex_unlock(&pool->mutex);
 }
@@ -237,7 +279,9 @@ void pool_reply(struct pool *pool, struct job *job, int error)
     job->done = NULL;
     unwatch_deadline(pool, job);
     pthread_mutex_unlock(&pool->mutex);
-    if (req)
+    if (job->loan)
+        *job->loan = (struct loan){.req = req, .error = error};
+    else if (req)
         fuse_reply_err(req, -error);
     if (done)
         done(pool->context, job->inode, error, job->done_data);
@@ -375,19 +419,22 @@ static void *keep_time(void *data)
         int64_t next = queue_due(pool, now);
         struct expiry expiry;
 
+        /* Who told of it may have been faster; but the next one's is later, and need not tell. */
+        if (next == 0 && pool->told_ns > now)
+            next = pool->told_ns;
+        pool->wakes_ns = 0;
         if (take_expired(pool, now, &next, &expiry)) {
             pthread_mutex_unlock(&pool->mutex);
             tell_expired(pool, &expiry);
             pthread_mutex_lock(&pool->mutex);
-            continue;
-        }
-        pool->wakes_ns = next;
-        if (next == 0) {
+        } else if (next == 0) {
+            pool->wakes_ns = INT64_MAX;
             pthread_cond_wait(&pool->time, &pool->mutex);
         } else {
             const struct timespec until = {.tv_sec = next / 1000000000,
                                            .tv_nsec = next % 1000000000};
 
+            pool->wakes_ns = next;
             pthread_cond_timedwait(&pool->time, &pool->mutex, &until);
         }
     }
@@ -402,6 +449,8 @@ int pool_start(struct pool *pool)
     pool->timer_started = error == 0;
     while (error == 0 && pool->started < pool->threads) {
         error = pthread_create(&pool->workers[pool->started], NULL, work, pool);
+        if (error == 0)
+            (void)pthread_setname_np(pool->workers[pool->started], "transition"); /* for people */
         pool->started += error == 0;
     }
     return -error;

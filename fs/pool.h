@@ -15,6 +15,12 @@ struct pool;
 /* 0 or a negative errno. */
 typedef void (*job_done)(struct context *context, struct inode *inode, int error, void *data);
 
+/* The request of a job that is carried out on its own thread, to be answered after its turn. */
+struct loan {
+    fuse_req_t req; /* NULL: it is not over yet */
+    int error;
+};
+
 struct job {
     struct inode *inode; /* the job holds a reference */
     /*
@@ -30,6 +36,12 @@ struct job {
      */
     job_done done;
     void *done_data;
+
+    /*
+     * Not NULL: `run` is on a thread that serves requests (pool_carry_out). It does what such a
+     * thread may, and passes on what is left; its reply waits here. Of that thread alone.
+     */
+    struct loan *loan;
 
     /* pool.mutex */
     fuse_req_t req;            /* NULL: nobody waits, or was answered */
@@ -52,7 +64,13 @@ void pool_free(struct pool *pool);
 /* Queues the job behind the inode's others; takes a reference on the inode. */
 void pool_submit(struct pool *pool, struct job *job);
 
-/* The same, in a while. */
+/*
+ * As pool_submit; but where none of the inode's jobs runs or waits the calling thread runs it
+ * before this returns, on loan.
+ */
+void pool_carry_out(struct pool *pool, struct job *job);
+
+/* The same as pool_submit, in a while. */
 void pool_submit_later(struct pool *pool, struct job *job, unsigned delay_ms);
 
 /*
@@ -63,6 +81,9 @@ void pool_again(struct pool *pool, struct job *job, unsigned delay_ms);
 
 /* From `run`: the job runs again in a while, and no other of its inode does before. */
 void pool_hold(struct pool *pool, struct job *job, unsigned delay_ms);
+
+/* From `run` on loan: a thread of the pool runs it again, before any other of its inode. */
+void pool_pass(struct pool *pool, struct job *job);
 
 /* From `run`, or for a job that was taken out by it: it is over, and freed. */
 void pool_finish(struct pool *pool, struct job *job);

@@ -4,6 +4,7 @@
 #include "backing.h"
 #include "deferred.h"
 #include "metadata.h"
+#include "pages.h"
 #include "protect.h"
 #include "refresh.h"
 
@@ -191,6 +192,7 @@ void read_serve(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
         return;
     }
     atomic_store(&handle->may_be_closing, false);
+    pages_note(handle->inode, fi->lock_owner, size);
     handle_follow_flags(handle, fi->flags);
     if (!read_deferred(req, handle, size, offset))
         read_now(req, handle, size, offset);

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "refresh.h"
 
+#include "fault.h"
+#include "handle.h"
 #include "log.h"
 #include "notify.h"
+#include "pages.h"
 #include "pool.h"
 #include "record_file.h"
 
@@ -27,38 +30,108 @@ static struct job *job_new(struct inode *inode, void (*carry)(struct context *, 
     return job;
 }
 
-static void run_drop(struct context *context, struct job *job)
+/* ---- drops ---- */
+
+/* One an inode: in pieces, between which its other jobs have their turn. */
+struct drop {
+    struct job job; /* first */
+    bool begun;
+    struct pages_left left;
+};
+
+static uint64_t length_of(struct inode *inode)
 {
-    struct inode *inode = job->inode;
+    struct stat attributes;
+
+    pthread_mutex_lock(&inode->mutex);
+    const struct handle *handle = inode->handles; /* is good in the inode's turn */
+    attributes = inode->at_open;
+    pthread_mutex_unlock(&inode->mutex);
+    if (handle)
+        (void)fstat(handle->fd, &attributes); /* else what is beyond its old end is one piece */
+    return (uint64_t)attributes.st_size;
+}
+
+/* Whether there is anything to drop, from what is there now on. */
+static bool drop_begin(struct drop *drop)
+{
+    struct inode *inode = drop->job.inode;
 
     pthread_mutex_lock(&inode->mutex);
     inode->drop_is_due = false;
-    const bool wanted = owner_asks_server(&inode->owner);
+    inode->drop_runs = true;
+    const bool wanted = owner_asks_server(&inode->owner) || inode->pages_are_left;
     pthread_mutex_unlock(&inode->mutex);
-    if (wanted && notify_inode(context, inode) != 0)
-        log_warning("pages of inode %ju could not be dropped", (uintmax_t)inode->identity.ino);
-    pool_finish(context->pool, job);
+    if (!wanted || !pages_may_be_there(inode))
+        return false;
+    pages_leave(inode);
+    drop->begun = true;
+    drop->left = (struct pages_left){.length_bytes = length_of(inode)};
+    return true;
+}
+
+static void drop_end(struct context *context, struct drop *drop)
+{
+    struct inode *inode = drop->job.inode;
+
+    pthread_mutex_lock(&inode->mutex);
+    const bool is_due = inode->drop_is_due;
+    inode->drop_runs = is_due;
+    pthread_mutex_unlock(&inode->mutex);
+    drop->begun = false;
+    if (is_due)
+        pool_again(context->pool, &drop->job, DROP_DELAY_MS);
+    else
+        pool_finish(context->pool, &drop->job);
+}
+
+static void run_drop(struct context *context, struct job *job)
+{
+    struct drop *drop = (struct drop *)job;
+
+    if ((drop->begun || drop_begin(drop)) && pages_drop_left(context, job->inode, &drop->left))
+        pool_again(context->pool, job, 0);
+    else
+        drop_end(context, drop);
+}
+
+/* False: out of memory. */
+static bool drop_submit(struct context *context, struct inode *inode, unsigned delay_ms)
+{
+    struct drop *drop;
+
+    pthread_mutex_lock(&inode->mutex);
+    const bool is_coming = inode->drop_is_due || inode->drop_runs;
+    inode->drop_is_due = true;
+    pthread_mutex_unlock(&inode->mutex);
+    if (is_coming)
+        return true;
+    drop = calloc(1, sizeof(*drop));
+    if (drop) {
+        drop->job = (struct job){.inode = inode, .run = run_drop, .free = job_free};
+        pool_submit_later(context->pool, &drop->job, delay_ms);
+        return true;
+    }
+    pthread_mutex_lock(&inode->mutex);
+    inode->drop_is_due = false;
+    pthread_mutex_unlock(&inode->mutex);
+    return false;
 }
 
 void refresh_drop_later(struct context *context, struct inode *inode)
 {
-    struct job *job;
-
-    pthread_mutex_lock(&inode->mutex);
-    const bool is_due = inode->drop_is_due;
-    inode->drop_is_due = true;
-    pthread_mutex_unlock(&inode->mutex);
-    if (is_due)
-        return;
-    job = job_new(inode, run_drop);
-    if (job) {
-        pool_submit_later(context->pool, job, DROP_DELAY_MS);
-        return;
-    }
-    pthread_mutex_lock(&inode->mutex);
-    inode->drop_is_due = false; /* the next read asks again */
-    pthread_mutex_unlock(&inode->mutex);
+    (void)drop_submit(context, inode, DROP_DELAY_MS); /* else the next read asks again */
 }
+
+void refresh_drop_left(struct context *context, struct inode *inode)
+{
+    if (fault_leaves_pages() || drop_submit(context, inode, 0))
+        return;
+    if (notify_inode(context, inode) != 0)
+        log_warning("pages of inode %ju could not be dropped", (uintmax_t)inode->identity.ino);
+}
+
+/* ---- looks ---- */
 
 static void read_record(struct context *context, struct inode *inode)
 {

@@ -166,6 +166,7 @@ int serve_open(struct serve *serve)
         return error == -ENOMEM ? SERVE_SYSTEM : SERVE_MOUNT;
     context->source_fd = paths.source_fd;
     serve->mountpoint = paths.mountpoint;
+    context->mountpoint = paths.mountpoint;
     serve->source_is_nfs3 = strcmp(paths.source_type, "nfs") == 0; /* version 4 is "nfs4" */
     context->is_unfenced = serve->source_is_nfs3 || options->io == IO_PASSTHROUGH;
 

@@ -7,6 +7,7 @@
 #include "log.h"
 #include "metadata.h"
 #include "notify.h"
+#include "pages.h"
 #include "peer.h"
 #include "record_file.h"
 
@@ -187,9 +188,9 @@ static int wait_while(struct context *context, struct transition *transition,
 }
 
 /*
- * Dirty pages come from writable mappings alone, and those keep a handle open. Before Linux 6.16
- * the notification does not wait for a page whose WRITE the kernel has queued already: those that
- * have come are waited for here, and what comes later has the SYNC done again.
+ * Before Linux 6.16 a notification, where it must do, does not wait for a page whose WRITE the
+ * kernel has queued already: those that have come are waited for here, and what comes later has the
+ * SYNC done again.
  */
 static int step_flush(struct context *context, struct transition *transition)
 {
@@ -197,15 +198,66 @@ static int step_flush(struct context *context, struct transition *transition)
     int error;
 
     pthread_mutex_lock(&inode->mutex);
-    const bool may_be_dirty = inode->writable_handles > 0;
     transition->bytes_before = inode->bytes_written;
     pthread_mutex_unlock(&inode->mutex);
-    if (!may_be_dirty)
+    if (transition->job.loan) /* there was nothing, or it would not have come here */
         return 0;
-    error = notify_inode(context, inode);
+    error = pages_write_out(context, inode, transition->closing);
     if (error == 0)
         error = wait_while(context, transition, pages_under_way);
     return error != 0 ? error : take_writeback_error(inode);
+}
+
+/* A lock of a file of which nothing is kept has nothing to drop. */
+static bool keeps_nothing(struct inode *inode)
+{
+    pthread_mutex_lock(&inode->mutex);
+    const bool may_cache = owner_may_cache(&inode->owner);
+    pthread_mutex_unlock(&inode->mutex);
+    return !may_cache && !pages_may_be_there(inode);
+}
+
+/*
+ * Whether nobody but who hands the file over can read it here by a descriptor of before: that of
+ * its last lock, or, by the ioctl, those whose writes are stopped. Who opens it from now on has the
+ * kernel drop all pages first.
+ */
+static bool hands_over_alone(const struct transition *transition)
+{
+    const bool by_ioctl = transition->change.action == LOCK_GIVE_DAEMON;
+    struct inode *inode = transition->job.inode;
+    bool is_alone = true;
+
+    if (fault_leaves_pages())
+        return true;
+    pthread_mutex_lock(&inode->mutex);
+    for (const struct handle *handle = inode->handles; handle && is_alone; handle = handle->next)
+        is_alone = by_ioctl ? handle_writes(handle) : handle == transition->change.handle;
+    pthread_mutex_unlock(&inode->mutex);
+    return is_alone;
+}
+
+/*
+ * What costs time is to drop pages, each alone. Clean ones of who hands over need not go before the
+ * bytes do: nobody else is served from them, and each acquire drops what is left before its answer.
+ */
+static int step_invalidate(struct context *context, struct transition *transition)
+{
+    const struct handoff *handoff = &transition->handoff;
+    struct inode *inode = transition->job.inode;
+    int error;
+
+    if (transition->job.loan || (handoff->plan.kind == HANDOFF_LOCK && keeps_nothing(inode)))
+        return 0; /* what came since the lock is as new as it */
+    if (!handoff_may_leave_pages(handoff, hands_over_alone(transition)) ||
+        !pages_may_be_many(inode))
+        return notify_inode(context, inode);
+    error = pages_write_out(context, inode, transition->closing); /* stored since FLUSH */
+    if (error != 0)
+        return error;
+    transition->leaves_pages = true;
+    pages_leave(inode);
+    return notify_attributes(context, inode);
 }
 
 static bool is_told(const struct transition *transition, const struct handle *handle)
@@ -225,6 +277,7 @@ static int step_sync(struct transition *transition)
 
     pthread_mutex_lock(&inode->mutex);
     const uint64_t written = inode->digests.serial;
+    const uint64_t changes = writes_under_way(inode) ? inode->changes_synced : inode->changes;
     transition->pages_at_sync = inode->pages_written_back;
     transition->look_at_sync = trace_look_begin(&inode->watch);
     handle = inode->handles;
@@ -239,10 +292,12 @@ static int step_sync(struct transition *transition)
         handle = handle->next;
     }
     transition->bytes_flushed = inode->bytes_written - transition->bytes_before;
-    if (error == 0)
+    if (error == 0) {
+        inode->changes_synced = changes;
         digest_ring_synced(&inode->digests, written);
-    else
+    } else {
         digest_ring_clear(&inode->digests);
+    }
     pthread_mutex_unlock(&inode->mutex);
     return error != 0 ? error : take_writeback_error(inode);
 }
@@ -401,6 +456,35 @@ static int step_write_record(struct context *context, struct transition *transit
     return record_file_write(context, inode, &news);
 }
 
+static bool flushes_nothing(struct inode *inode)
+{
+    pthread_mutex_lock(&inode->mutex);
+    const bool is_under_way = inode->pages_under_way > 0;
+    pthread_mutex_unlock(&inode->mutex);
+    return !is_under_way && !pages_may_be_there(inode);
+}
+
+bool step_is_quick(const struct transition *transition, enum handoff_step step)
+{
+    const enum handoff_kind kind = transition->handoff.plan.kind;
+    struct inode *inode = transition->job.inode;
+
+    if (kind != HANDOFF_LOCK && kind != HANDOFF_UNLOCK)
+        return false;
+    switch (step) {
+    case HANDOFF_STEP_LOCK:
+    case HANDOFF_STEP_UNLOCK:
+    case HANDOFF_STEP_ANSWER:
+        return true;
+    case HANDOFF_STEP_INVALIDATE:
+        return keeps_nothing(inode);
+    case HANDOFF_STEP_FLUSH:
+        return flushes_nothing(inode);
+    default:
+        return false;
+    }
+}
+
 void step_carry_out(struct context *context, struct transition *transition, enum handoff_step step,
                     struct handoff_outcome *outcome)
 {
@@ -422,7 +506,7 @@ void step_carry_out(struct context *context, struct transition *transition, enum
         outcome->error = step_read_record(context, transition);
         break;
     case HANDOFF_STEP_INVALIDATE:
-        outcome->error = notify_inode(context, inode);
+        outcome->error = step_invalidate(context, transition);
         break;
     case HANDOFF_STEP_VERIFY:
         outcome->error = step_verify(context, transition);

@@ -19,6 +19,12 @@ void step_carry_out(struct context *context, struct transition *transition, enum
 void step_look_ahead(struct context *context, struct transition *transition);
 
 /*
+ * Whether a thread that serves requests may carry the step out: it waits for nobody but the store,
+ * as a lookup does, and notifies nobody.
+ */
+bool step_is_quick(const struct transition *transition, enum handoff_step step);
+
+/*
  * Whether pages of mappings have come since the transition's SYNC began, so that it has not all.
  * With the inode's mutex held.
  */

@@ -96,7 +96,11 @@ static void look(struct context *context, const struct transition *transition)
         return;
     if (transition->claims.after == CLAIM_NONE && record_look_in_standby(context, inode))
         return;
-    if (record_look(context, inode))
+    if (!record_look(context, inode))
+        return;
+    if (transition->job.loan)
+        refresh_drop_later(context, inode);
+    else
         (void)notify_inode(context, inode); /* a lost drop is made up by the acquire's own */
 }
 
@@ -239,6 +243,8 @@ static void finish(struct context *context, struct transition *transition, int e
         refresh_guard_record(context, inode);
     if (error == 0 && transition->begun && transition->handoff.plan.kind == HANDOFF_DEMOTE)
         step_look_ahead(context, transition);
+    if (transition->leaves_pages)
+        refresh_drop_left(context, inode);
     pool_finish(context->pool, &transition->job);
 }
 
@@ -316,6 +322,10 @@ static void go_on(struct context *context, struct transition *transition, enum h
     while (step != HANDOFF_DONE) {
         struct handoff_outcome outcome = {0};
 
+        if (transition->job.loan && !step_is_quick(transition, step)) {
+            pool_pass(context->pool, &transition->job);
+            return;
+        }
         step_carry_out(context, transition, step, &outcome);
         if (step == HANDOFF_STEP_TEST && outcome.error == 0 && outcome.conflict &&
             test_goes_on(transition)) {
@@ -368,11 +378,26 @@ static void bound_answer(struct context *context, struct transition *transition)
         pool_set_deadline(context->pool, &transition->job, transition->deadline_ms);
 }
 
+/* Nothing is known of it that a lock might end, or that had to be looked at. */
+static bool is_ordinary(struct inode *inode)
+{
+    pthread_mutex_lock(&inode->mutex);
+    const bool is_owned = inode->owner.standing != OWNER_NEVER || inode->owner.contested;
+    const bool is_claimed =
+        inode->claim != CLAIM_NONE || inode->acquired_by_ioctl || inode->guard_fd >= 0;
+    pthread_mutex_unlock(&inode->mutex);
+    return !is_owned && !is_claimed;
+}
+
 static void run(struct context *context, struct job *job)
 {
     struct transition *transition = transition_of(job);
     int error;
 
+    if (job->loan && !is_ordinary(job->inode)) {
+        pool_pass(context->pool, job);
+        return;
+    }
     if (transition->begun) {
         go_on(context, transition, transition->handoff.step);
         return;
@@ -432,6 +457,14 @@ void transition_submit(struct context *context, struct transition *transition, u
     if (deadline_ms > 0)
         pool_set_deadline(context->pool, &transition->job, deadline_ms);
     pool_submit(context->pool, &transition->job);
+}
+
+void transition_carry_out(struct context *context, struct transition *transition,
+                          unsigned deadline_ms)
+{
+    transition->deadline_ms = deadline_ms;
+    pool_set_deadline(context->pool, &transition->job, deadline_ms);
+    pool_carry_out(context->pool, &transition->job);
 }
 
 /* An owner's own file is as it left it, and the record will say so when it hands it over. */

@@ -44,6 +44,7 @@ struct transition {
     struct trace_look look_at_sync; /* begun with SYNC */
     uint64_t pages_at_sync;         /* of the inode's pages_written_back, when SYNC began */
     bool pages_stayed;
+    bool leaves_pages; /* a release: in the kernel, to be dropped after it */
     struct verify verify;
 };
 
@@ -53,6 +54,13 @@ struct transition *transition_new(struct inode *inode, const struct lock_change 
 /* Queues it; `deadline_ms` 0 for none. It is freed when it is over. */
 void transition_submit(struct context *context, struct transition *transition,
                        unsigned deadline_ms);
+
+/*
+ * The same; but of a file that is nothing more than open, a lock that changes none of that is taken
+ * or given back on the calling thread, if no page has to be dropped or written out for it.
+ */
+void transition_carry_out(struct context *context, struct transition *transition,
+                          unsigned deadline_ms);
 
 /*
  * The hand-over ioctl: acquire or release one inode, of which the caller keeps a reference until

@@ -7,6 +7,7 @@
 #include "fault.h"
 #include "gate.h"
 #include "guard.h"
+#include "pages.h"
 #include "protect.h"
 #include "refresh.h"
 
@@ -313,6 +314,7 @@ void write_serve(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size,
         return;
     }
     atomic_store(&write.handle->may_be_closing, false);
+    pages_note(write.handle->inode, fi->lock_owner, size);
     if (!write.is_writeback)
         handle_follow_flags(write.handle, fi->flags);
     if (!write_deferred(&write))

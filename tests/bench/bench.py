@@ -128,17 +128,19 @@ def write_tsv(name, rows):
 
 
 def print_handover(rows):
-    print(f"\n{'hand-over':24} {'acquire ms':>11} {'release ms':>11} {'store alone ms':>15}")
+    print(f"\n{'hand-over':24} {'acquire ms':>11} {'release ms':>11} {'store alone ms':>15} "
+          f"{'ratios':>13} {'others p99':>11}")
     for row in rows:
+        ratios = f"{row['acquire_ratio']:>6} {row['release_ratio']:>6}"
         print(f"{row['what']:24} {row['acquire_ms']:>11} {row['release_ms']:>11} "
-              f"{row['store_ms']:>15}")
+              f"{row['store_ms']:>15} {ratios} {row['others_p99']:>11}")
+    for mebibytes, ratio in handover.clean_ratios(rows):
+        print(f"release with {mebibytes} MiB cached clean over release with none: {ratio:.2f}")
 
 
 def run_handover(bed, places, quick):
     place = next(place for place in places if place.name == "migfs")
-    rows = [{"what": what, "acquire_ms": f"{acquire:.2f}", "release_ms": f"{release:.2f}",
-             "store_ms": "" if store is None else f"{store:.2f}"}
-            for what, acquire, release, store in handover.measure(bed, place, quick)]
+    rows = list(handover.measure(bed, place, quick))
     print_handover(rows)
     write_tsv("handover", rows)
 

@@ -7,9 +7,13 @@
  * calls handover FILE CACHED DIRTY
  *     locks FILE as QEMU does, reads CACHED bytes, writes DIRTY bytes, unlocks it, and prints the
  *     nanoseconds of the locks and of the unlocks.
+ * calls latency FILE
+ *     reads blocks of 4 KiB of FILE past every cache, one after another, until its input ends, and
+ *     prints the nanoseconds within which half of the reads were answered, and 99 of 100.
  */
 #include <err.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -175,11 +179,60 @@ static int hand_over(const char *path, off_t cached, off_t dirty)
     return 0;
 }
 
+/* ---- latency ---- */
+
+#define BLOCK ((size_t)4096)
+#define MOST_READS ((size_t)1 << 22)
+
+static bool input_has_ended(void)
+{
+    struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+
+    return poll(&input, 1, 0) > 0;
+}
+
+static int compare_times(const void *left, const void *right)
+{
+    const int64_t a = *(const int64_t *)left, b = *(const int64_t *)right;
+
+    return (a > b) - (a < b);
+}
+
+static int measure_latency(const char *path)
+{
+    int64_t *took = malloc(MOST_READS * sizeof(*took));
+    char *buffer = aligned_alloc(BLOCK, BLOCK);
+    const int fd = open(path, O_RDONLY | O_DIRECT);
+    const off_t blocks = fd < 0 ? 0 : lseek(fd, 0, SEEK_END) / (off_t)BLOCK;
+    size_t count = 0;
+
+    if (!took || !buffer || blocks == 0)
+        err(1, "%s", path);
+    while (count < MOST_READS && !input_has_ended()) {
+        const int64_t start = now_ns();
+
+        if (pread(fd, buffer, BLOCK, random() % blocks * (off_t)BLOCK) != (ssize_t)BLOCK)
+            err(1, "a block of %s", path);
+        took[count++] = now_ns() - start;
+    }
+    if (count == 0)
+        errx(1, "not one read of %s", path);
+    qsort(took, count, sizeof(*took), compare_times);
+    printf("%jd %jd\n", (intmax_t)took[count / 2], (intmax_t)took[count * 99 / 100]);
+    close(fd);
+    free(buffer);
+    free(took);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 5 && strcmp(argv[1], "handover") == 0)
         return hand_over(argv[2], atoll(argv[3]), atoll(argv[4]));
+    if (argc == 3 && strcmp(argv[1], "latency") == 0)
+        return measure_latency(argv[2]);
     if (argc != 4)
-        errx(1, "usage: calls KIND PATH MILLISECONDS | calls handover FILE CACHED DIRTY");
+        errx(1, "usage: calls KIND PATH MILLISECONDS | calls handover FILE CACHED DIRTY | "
+                "calls latency FILE");
     return run_calls(argv[1], argv[2], atoll(argv[3]) * 1000000);
 }

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """How long a hand-over takes: by the image's size, by what is cached and dirty, and for many files
-at once; beside what the store itself takes to write what a release of as many does. All are medians
-of some rounds after a first one, which makes what the later ones find."""
+at once; beside what the store itself takes to write what a release of as many does, and with what
+the readers of another file see meanwhile. All are medians of some rounds after a first one, which
+makes what the later ones find."""
+import contextlib
 import os
 import statistics
+import subprocess
 import time
 
 import testbed
@@ -39,13 +42,27 @@ def by_size(bed, place, quick):
         yield f"{gibibytes} GiB, clean", medians(lambda: one(bed, path), 5)
 
 
+def available_mib():
+    with open("/proc/meminfo", encoding="ascii") as file:
+        return int(dict(line.split(":") for line in file)["MemAvailable"].split()[0]) // 1024
+
+
+def sizes(kind, quick):
+    """In MiB. What is cached is there twice: here and in the store's own cache."""
+    if quick:
+        return (0, 1, 256, 1024) if kind == "cached" else (1, 16, 256)
+    most = 8192 if kind == "cached" and available_mib() > 2.5 * 8192 else 2048
+    return [size for size in (0, 1, 16, 64, 256, 1024, 2048, 8192)
+            if size <= most and (size > 0 or kind == "cached")]
+
+
 def by_bytes(bed, place, quick):
-    most = 256 if quick else 2048
-    path = sparse(place, "image", most * MIB)
     for kind in ("cached", "dirty"):
-        for mebibytes in [size for size in (1, 16, 64, 256, 1024, 2048) if size <= most]:
+        path = sparse(place, f"image-{kind}", sizes(kind, quick)[-1] * MIB)
+        for mebibytes in sizes(kind, quick):
             what = {kind: mebibytes * MIB}
             yield f"{mebibytes} MiB {kind}", medians(lambda: one(bed, path, **what))
+        os.unlink(os.path.join(place.source, f"image-{kind}"))
 
 
 def open_all(directory, name, count, flags=0):
@@ -68,6 +85,30 @@ def ms_since(started):
     return (time.monotonic() - started) * 1000
 
 
+@contextlib.contextmanager
+def reader(bed, path):
+    """Reads the file while the body runs; afterwards in its list: ns of 99 of 100 reads."""
+    found = []
+    process = bed.spawn([testbed.binary("calls"), "latency", path], stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE, text=True)
+    try:
+        yield found
+    finally:
+        out, _ = process.communicate()
+        found.append(int(out.split()[1]))
+
+
+def meanwhile(bed, place, body):
+    """What body() gives, and how many times longer than in an idle second 99 of 100 reads of another
+    file take while it runs."""
+    path = sparse(place, "other", 64 * MIB)
+    with reader(bed, path) as idle:
+        time.sleep(1)
+    with reader(bed, path) as busy:
+        result = body()
+    return result, busy[0] / idle[0]
+
+
 def many(bed, place, count):
     """All files below a directory by one command, while somebody has them open: all clean when they
     are acquired, each with bytes to flush when they are released."""
@@ -85,7 +126,9 @@ def many(bed, place, count):
 
     files = open_all(directory, "image", count)
     try:
-        return medians(sample)
+        quiet = medians(sample)
+        _, slower = meanwhile(bed, place, lambda: [sample() for _ in range(ROUNDS)])
+        return *quiet, slower
     finally:
         close_all(files)
 
@@ -111,10 +154,26 @@ def below(place, count):
         close_all(files + records)
 
 
+def row(what, acquire, release, store=None, slower=None):
+    def ratio(value):
+        return f"{value / store:.2f}" if store else ""
+    return {"what": what, "acquire_ms": f"{acquire:.2f}", "release_ms": f"{release:.2f}",
+            "store_ms": f"{store:.2f}" if store else "", "acquire_ratio": ratio(acquire),
+            "release_ratio": ratio(release), "others_p99": f"{slower:.2f}" if slower else ""}
+
+
 def measure(bed, place, quick):
-    """Rows (what, acquire ms, release ms, ms of the store itself or None)."""
+    """Rows: times; of many files also their ratios to the store alone, and to an idle mount the time
+    in which 99 of 100 reads of another file are answered meanwhile."""
     for what, (acquire, release) in [*by_size(bed, place, quick), *by_bytes(bed, place, quick)]:
-        yield what, acquire, release, None
+        yield row(what, acquire, release)
     for count in (1, 100) if quick else (1, 100, 1000):
-        acquire, release = many(bed, place, count)
-        yield f"{count} files at once", acquire, release, below(place, count)
+        acquire, release, slower = many(bed, place, count)
+        yield row(f"{count} files at once", acquire, release, below(place, count), slower)
+
+
+def clean_ratios(rows):
+    """(MiB, release with so many cached over release with none)."""
+    times = {int(row["what"].split()[0]): float(row["release_ms"])
+             for row in rows if row["what"].endswith(" MiB cached")}
+    return [(size, time / times[0]) for size, time in times.items() if size >= 1024]

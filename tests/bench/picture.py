@@ -50,7 +50,8 @@ def draw_bench(rows, path):
 def draw_handover(rows, path):
     figure, (left, right) = plot.subplots(1, 2, figsize=(8, 3))
     for kind, colour in (("dirty", "#e07a5f"), ("cached", "#1b6ca8")):
-        mine = [row for row in rows if row["what"].endswith(f"MiB {kind}")]
+        mine = [row for row in rows if row["what"].endswith(f"MiB {kind}")
+                and not row["what"].startswith("0 ")]
         left.plot([int(row["what"].split()[0]) for row in mine],
                   [float(row["release_ms"]) for row in mine], "o-", color=colour, label=kind)
     left.set_xlabel("MiB", fontsize=8)

@@ -120,6 +120,8 @@ def an_acquire_that_cannot_drop_gives_its_bytes_back(pair):
     """A lock that fails was not taken: the other host may go on."""
     name, a, b = owned(pair)
     a.unlock(1)
+    b.write(1, 0, 4096, "B")  # else there is nothing to sync
+    b.ask("fsync 1")
     b.lock(1, 100, 101)
     pair.b.control("fail fsync EIO 1")
     error = b.error("lock 1 r 201 1")

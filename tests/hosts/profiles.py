@@ -311,5 +311,42 @@ def a_whole_read_lock_is_not_qemus(pair):
         raise Wrong("it made an owner")
 
 
+# What a lock costs ----------------------------------------------------------------------------
+
+LOCKS = 200
+
+
+def jobs_of_pool(pid):
+    """How often the threads that transitions run on have gone to sleep."""
+    count = 0
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/status", encoding="ascii") as file:
+            status = dict(line.rstrip("\n").split(":", 1) for line in file)
+        if status["Name"].strip() == "transition":
+            count += int(status["voluntary_ctxt_switches"])
+    return count
+
+
+def jobs_of_locks(pair, vmm):
+    before = jobs_of_pool(pair.a.above.pid)
+    for _ in range(LOCKS):
+        vmm.ask("lock 1 w 5 1")
+        vmm.ask("unlock 1 5 1")
+    return jobs_of_pool(pair.a.above.pid) - before
+
+
+@theme.scenario()
+def a_lock_that_changes_nothing_is_answered_where_it_is_read(pair):
+    """But where pages have to be dropped or written out for it: that is not for such a thread."""
+    a = pair.a.vmm(pair.image())
+    jobs = jobs_of_locks(pair, a)
+    testbed.check(jobs < LOCKS / 4, f"{jobs} jobs for {LOCKS} locks of a file with no page")
+    before = jobs_of_pool(pair.a.above.pid)
+    a.read(1, 0, IMAGE_BYTES)
+    a.ask("lock 1 w 5 1")
+    testbed.check(a.ask("cached 1") == "0", "a lock leaves the pages that were there before it")
+    testbed.check(jobs_of_pool(pair.a.above.pid) > before, "a serving thread has dropped them")
+
+
 if __name__ == "__main__":
     theme.main()

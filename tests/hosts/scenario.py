@@ -60,12 +60,13 @@ class Theme:
         self.scenarios = []
         self.pairs = {}
 
-    def scenario(self, *twins, options=QUICK, fresh=False, name=None):
+    def scenario(self, *twins, options=QUICK, fresh=False, name=None, stack=None):
         """Decorates a scenario; a twin given as a string is migfs with these options."""
         stacks = [Stack(options=twin) if isinstance(twin, str) else twin for twin in twins]
 
         def add(run):
-            self.scenarios.append(Scenario(run, Stack(options=options), stacks, fresh, name))
+            self.scenarios.append(Scenario(run, stack or Stack(options=options), stacks, fresh,
+                                           name))
             return run
         return add
 

@@ -166,9 +166,10 @@ def a_record_says_released_of_what_is_all_there(pair):
 
 @needs("release:DRAIN", options=WAITING, fresh=True)
 def a_write_under_way_does_not_come_after(pair):
-    """It has passed the gate, and not reached the store: there the sync would wait for it."""
+    """It has passed the gate, and not reached the store: there the sync would wait for it; and the
+    FLUSH for one through the page cache."""
     name, a, b = opened(pair)
-    writer = pair.a.vmm(name)
+    writer = pair.a.vmm(name, "rw+d")
     a.lock(1)
     a.unlock(1, 101, *REST)
     with open(pair.a.held_writes, "wb"):

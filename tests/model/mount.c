@@ -138,6 +138,7 @@ static void keep(struct host *host, enum page page, uint8_t version, unsigned by
     host->kept = (uint8_t)page;
     host->kept_version = version;
     host->kept_by = (uint8_t)by;
+    host->is_left = host->is_left && page != PAGE_NONE;
 }
 
 /* The page is locked by a request. */
@@ -146,11 +147,18 @@ static bool is_busy(const struct host *host)
     return host->reads || host->writes;
 }
 
+bool mount_write_out(struct run *run, unsigned h)
+{
+    const struct host *host = &run->world.hosts[h];
+
+    return !host->reads && !(host->writes && !run->scenario->is_direct) && launder(run, h);
+}
+
 bool mount_notify(struct run *run, unsigned h)
 {
     struct host *host = &run->world.hosts[h];
 
-    if (host->reads || (host->writes && !run->scenario->is_direct) || !launder(run, h))
+    if (!mount_write_out(run, h))
         return false;
     keep(host, PAGE_NONE, 0, 0);
     return true;
@@ -436,7 +444,7 @@ bool mount_drop_late(struct run *run, unsigned h)
 
     if (!host->is_up || !host->drop_is_due || host->transition.change != CHANGE_NONE)
         return false;
-    if (asks(run, host) && !mount_notify(run, h))
+    if ((asks(run, host) || host->is_left) && !mount_notify(run, h))
         return false;
     host->drop_is_due = 0;
     return true;

@@ -16,6 +16,9 @@ void mount_set_owner(struct host *host, const struct owner *owner);
 /* By cache/owner, no mutant in between. */
 bool mount_should_ask(const struct host *host);
 
+/* The kernel writes dirty pages out, and keeps them. False: a request holds one. */
+bool mount_write_out(struct run *run, unsigned h);
+
 /* The kernel lets go of the pages, dirty ones by writing them. False: a request holds one. */
 bool mount_notify(struct run *run, unsigned h);
 

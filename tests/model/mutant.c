@@ -317,6 +317,18 @@ const struct mutant mutants[] = {
         .mutation = MUTATION_KEEPS_WRITTEN,
     },
     {
+        .name = "leaves-to-others",
+        .guard = "the drop before the unlock where others read the file",
+        .scenario = "two-handles",
+        .mutation = MUTATION_LEAVES_TO_OTHERS,
+    },
+    {
+        .name = "leaves-for-good",
+        .guard = "the drop after a release that left pages",
+        .scenario = "handover",
+        .mutation = MUTATION_LEAVES_FOR_GOOD,
+    },
+    {
         .name = "unmarked-contest",
         .guard = "a mark on the handles of an owner that a contest has released",
         .scenario = "reopen",

@@ -38,6 +38,8 @@ enum mutation {
     MUTATION_UNMARKED_CONTEST, /* what a contest released, the next close of any handle ends */
     MUTATION_RECORD_UNFENCED,  /* one whose locks are lost still writes the record */
     MUTATION_DISORDERLY,       /* a VMM writes while it unlocks, or after */
+    MUTATION_LEAVES_TO_OTHERS, /* a release leaves pages whoever has the file open */
+    MUTATION_LEAVES_FOR_GOOD,  /* and nobody drops them after it */
     MUTATION_QEMU_TESTS_LATER, /* the other host goes between migfs's test and QEMU's own */
 };
 

@@ -45,6 +45,18 @@ static bool is_current(const struct run *run, unsigned h, uint8_t version)
     return version == (host->page == PAGE_DIRTY ? host->page_version : server->version);
 }
 
+/* By whom the page may be read that a release left. */
+static bool serves_others(const struct run *run, unsigned h)
+{
+    const struct host *host = &run->world.hosts[h];
+    bool others = false;
+
+    for (unsigned i = 0; i < HANDLES; i++)
+        others = others ||
+                 (host->descriptions[i].state == HANDLE_OPEN && !host->descriptions[i].was_alone);
+    return host->is_left && others;
+}
+
 void property_read(struct run *run, unsigned h, uint8_t version, bool was_kept)
 {
     const struct host *host = &run->world.hosts[h];
@@ -56,6 +68,8 @@ void property_read(struct run *run, unsigned h, uint8_t version, bool was_kept)
         return;
     if (!was_kept)
         violated(run, "a host that is not owner is not served from the server");
+    else if (serves_others(run, h))
+        violated(run, "a stale page that a release left is served to who did not hand over");
     else if (!will_drop)
         violated(run, "a stale page is served past the state that allowed it to be kept");
 }

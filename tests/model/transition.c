@@ -354,10 +354,49 @@ static int write_record(struct run *run, unsigned h, bool is_torn)
 static int step_flush(struct run *run, unsigned h)
 {
     struct host *host = &run->world.hosts[h];
-    const bool failed = host->writeback_error || !mount_notify(run, h) || host->writeback_error;
+    const bool failed = host->writeback_error || !mount_write_out(run, h) || host->writeback_error;
 
     host->writeback_error = 0;
     return failed ? -EIO : 0;
+}
+
+static bool hands_over_alone(const struct run *run, unsigned h)
+{
+    const struct host *host = &run->world.hosts[h];
+    bool is_alone = true;
+
+    if (host->transition.description == DAEMON || mutated(run, MUTATION_LEAVES_TO_OTHERS))
+        return true;
+    for (unsigned i = 0; i < HANDLES; i++)
+        is_alone = is_alone && (i == host->transition.description ||
+                                host->descriptions[i].state == HANDLE_CLOSED);
+    return is_alone;
+}
+
+static void leave_page(struct run *run, unsigned h)
+{
+    struct host *host = &run->world.hosts[h];
+
+    host->is_left = 1;
+    if (!mutated(run, MUTATION_LEAVES_FOR_GOOD))
+        host->drop_is_due = 1;
+    for (unsigned i = 0; i < HANDLES; i++)
+        host->descriptions[i].was_alone =
+            host->descriptions[i].state != HANDLE_CLOSED &&
+            (host->transition.description == DAEMON || i == host->transition.description);
+}
+
+static int step_invalidate(struct run *run, unsigned h)
+{
+    struct host *host = &run->world.hosts[h];
+    const struct handoff handoff = handoff_unpack(&host->transition.handoff);
+
+    if (host->kept == PAGE_NONE || !handoff_may_leave_pages(&handoff, hands_over_alone(run, h)))
+        return mount_notify(run, h) ? 0 : -EIO;
+    if (!mount_write_out(run, h))
+        return -EIO;
+    leave_page(run, h);
+    return 0;
 }
 
 static int step_sync(struct run *run, unsigned h)
@@ -425,7 +464,7 @@ static int carry_out(struct run *run, unsigned h, enum handoff_step step, bool *
     case HANDOFF_STEP_READ_RECORD:
         return step_read_record(run, h);
     case HANDOFF_STEP_INVALIDATE:
-        return mount_notify(run, h) ? 0 : -EIO;
+        return step_invalidate(run, h);
     case HANDOFF_STEP_VERIFY:
         return step_verify(run, h);
     case HANDOFF_STEP_WRITE_RECORD:

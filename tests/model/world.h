@@ -70,6 +70,7 @@ struct description {
     uint8_t refused; /* by the server: it held a lock that was taken away (v4) */
     uint8_t is_lost; /* migfs knows */
     uint8_t was_released;
+    uint8_t was_alone;  /* judge: it handed the file over, and pages were left */
     uint8_t was_active; /* the VMM has owned the disk by it, and may go on writing */
 };
 
@@ -124,6 +125,7 @@ struct host {
     /* The kernel's pages of the mount. */
     uint8_t kept; /* enum page */
     uint8_t kept_version, kept_by;
+    uint8_t is_left;       /* by a release, to be dropped after it */
     uint8_t mapping_error; /* a mapped page could not be written back: the next fsync tells */
 
     /* migfs. */

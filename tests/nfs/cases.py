@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """All cases of the matrix, and a cell by its name."""
 import cell as cells
+import cases_cost
 import cases_faults
 import cases_files
 import cases_guest
@@ -13,7 +14,7 @@ import cases_scenarios
 import cases_steps
 
 MODULES = (cases_migration, cases_modes, cases_guest, cases_files, cases_scenarios, cases_locks,
-           cases_faults, cases_names, cases_partition, cases_steps)
+           cases_faults, cases_names, cases_partition, cases_steps, cases_cost)
 CASES = {case.name.replace(" ", "-"): case for module in MODULES for case in module.CASES}
 
 

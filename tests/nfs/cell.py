@@ -80,7 +80,7 @@ def unrefused(_stack, _image, variant):
 class Case:
     """run(site, image): a site is the two hosts of nfs_site.py; raises scenario.Wrong where a host
     sees or does what it must not, anything else where something fails; returns the downtime of
-    migrate.py, or None.
+    migrate.py, what it has counted in words, or None.
 
     twins: the stacks that must be stale in it, or it proves nothing.
     no_twin: why there is none.

@@ -95,13 +95,17 @@ def run_cell(lab, cell, directory):
             try:
                 place = nfs_site.Site(bed, cell, lab)
                 try:
-                    downtime_ms = cell.case.run(place, cell.image)
+                    found = cell.case.run(place, cell.image)
                 finally:
                     place.end()
                     print(*place.words(), sep="\n", file=sys.stderr)
             except BaseException:
                 logs_keep(bed, directory)
                 raise
+            if isinstance(found, str):
+                detail = found
+            else:
+                downtime_ms = found
     except scenario.Wrong as wrong:
         state, detail = cells.STALE, str(wrong)
     except SystemExit as ended:

@@ -1279,6 +1279,19 @@ static void read_lock_in_the_place_of_a_write_lock_releases(void **state)
     vmm_end(&vmm);
 }
 
+static void only_a_release_that_nobody_else_reads_leaves_pages(void **state)
+{
+    (void)state;
+    for (unsigned kind = 0; kind < KINDS; kind++) {
+        struct handoff handoff = {.plan = {.kind = (enum handoff_kind)kind}};
+
+        assert_false(handoff_may_leave_pages(&handoff, false));
+        assert_int_equal(handoff_may_leave_pages(&handoff, true), kind == HANDOFF_RELEASE);
+        handoff.plan.takes_back = true;
+        assert_false(handoff_may_leave_pages(&handoff, true));
+    }
+}
+
 static void every_step_and_kind_has_a_name(void **state)
 {
     (void)state;
@@ -1336,6 +1349,7 @@ int main(void)
         cmocka_unit_test(a_backing_file_is_owned_without_a_record),
         cmocka_unit_test(locks_of_other_programs_move_no_state),
         cmocka_unit_test(read_lock_in_the_place_of_a_write_lock_releases),
+        cmocka_unit_test(only_a_release_that_nobody_else_reads_leaves_pages),
         cmocka_unit_test(every_step_and_kind_has_a_name),
     };
 
