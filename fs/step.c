@@ -324,6 +324,8 @@ static int look(struct context *context, struct inode *inode, enum record_state 
     int error;
 
     pthread_mutex_lock(&inode->mutex);
+    if (state == RECORD_OWNED)
+        inode->written_beside = false;
     if (state == RECORD_OWNED && !context->passthrough)
         trace_watch_on(&inode->watch);
     if (context->passthrough)
