@@ -49,17 +49,21 @@ static bool qemu_owner_holds_byte(const struct range_table *ranges, uint64_t own
 }
 
 /*
- * Whether one owner holds byte 100 and 101, or one of 200–203: no other program does that by
+ * Whether one owner holds two of byte 100, 101, and one of 200–203: no other program does that by
  * chance. A raw image with share-rw=on shares all that can be shared: no byte of 200–203 follows.
+ * The image that an overlay is committed into is written without being read: 101 and 203 alone.
  */
 static bool qemu_recognise(const struct range_table *ranges)
 {
     for (size_t i = 0; i < ranges->count; i++) {
-        const struct range *range = &ranges->entries[i];
+        const uint64_t owner = ranges->entries[i].owner;
+        const bool unshared = range_within(&ranges->entries[i], QEMU_BYTE_UNSHARED);
+        const bool writes = range_is_qemu_byte(&ranges->entries[i], QEMU_BYTE_USES_WRITE);
 
-        if ((range_within(range, QEMU_BYTE_UNSHARED) ||
-             range_is_qemu_byte(range, QEMU_BYTE_USES_WRITE)) &&
-            qemu_owner_holds_byte(ranges, range->owner, QEMU_BYTE_USES + QEMU_PERM_CONSISTENT_READ))
+        if ((unshared || writes) &&
+            qemu_owner_holds_byte(ranges, owner, QEMU_BYTE_USES + QEMU_PERM_CONSISTENT_READ))
+            return true;
+        if (unshared && qemu_owner_holds_byte(ranges, owner, QEMU_BYTE_USES_WRITE))
             return true;
     }
     return false;

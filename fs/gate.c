@@ -35,6 +35,7 @@ static int enter(struct context *context, struct inode *inode, const struct hand
         pass->may_have_setid = inode->may_have_setid;
         inode->pages_under_way += is_page;
         pass->wants_digest = digest_ring_keeps(&inode->digests);
+        inode->written_beside |= owner_state(&inode->owner) == OWNER_SHARED;
         trace_change_begin(&inode->watch);
         digest_change_begin(&inode->digests, &pass->change, range.start, range.end);
         metadata_touch(inode, range.start, range.end);

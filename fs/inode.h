@@ -127,6 +127,7 @@ struct inode {
     struct handoff_report last_handoff;
     uint64_t foreign_writes;      /* times that somebody wrote it who never acquired it */
     struct trace foreign_trace;   /* as it was after the last of them */
+    bool written_beside;          /* from here while `shared`, after its record was written */
     uint64_t stale_acquires;      /* that failed */
     uint32_t prefetch_errors;     /* reads ahead that failed */
     struct record_handle *record; /* kept open while the image is */

@@ -409,6 +409,8 @@ static int look(struct context *context, struct transition *transition, enum rec
     int error = 0;
 
     pthread_mutex_lock(&inode->mutex);
+    if (state == RECORD_OWNED)
+        inode->written_beside = false;
     if (state == RECORD_OWNED && !context->passthrough)
         trace_watch_on(&inode->watch);
     if (context->passthrough)

@@ -263,10 +263,20 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 
 /* Extended attributes ------------------------------------------------------------------------- */
 
-/* Linux has none on symbolic links for users; through /proc they could not be named anyway. */
-static int xattr_enter(fuse_req_t req, const struct inode *inode)
+static const char trusted[] = "trusted.";
+
+static bool is_trusted(const char *name)
 {
-    if (inode->type == 0 || S_ISLNK(inode->type))
+    return strncmp(name, trusted, sizeof(trusted) - 1) == 0;
+}
+
+/*
+ * Linux has none on symbolic links for users; through /proc they could not be named anyway. What is
+ * only root's does not pass NFS. `name` NULL: all of them.
+ */
+static int xattr_enter(fuse_req_t req, const struct inode *inode, const char *name)
+{
+    if (inode->type == 0 || S_ISLNK(inode->type) || (name && is_trusted(name)))
         return EOPNOTSUPP;
     return fault_enter(mount_of(req), req, OP_XATTR);
 }
@@ -285,7 +295,7 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 {
     const struct inode *inode = inode_of(&mount_of(req)->inodes, ino);
     char *value = size > 0 ? malloc(size) : NULL;
-    int err = size > 0 && !value ? ENOMEM : xattr_enter(req, inode);
+    int err = size > 0 && !value ? ENOMEM : xattr_enter(req, inode, name);
     const ssize_t length = err ? 0 : getxattr(inode_path(inode).text, name, value, size);
 
     if (length < 0)
@@ -294,16 +304,15 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
     free(value);
 }
 
-/* Takes the names out that an unprivileged caller is not shown; returns the length that is left. */
+/* Takes the names out that do not pass; returns the length that is left. */
 static ssize_t hide_trusted(char *names, ssize_t length)
 {
-    static const char prefix[] = "trusted.";
     ssize_t kept = 0;
 
     for (ssize_t at = 0; at < length;) {
         const ssize_t size = (ssize_t)strlen(names + at) + 1;
 
-        if (strncmp(names + at, prefix, sizeof(prefix) - 1) != 0) {
+        if (!is_trusted(names + at)) {
             memmove(names + kept, names + at, (size_t)size);
             kept += size;
         }
@@ -312,8 +321,8 @@ static ssize_t hide_trusted(char *names, ssize_t length)
     return kept;
 }
 
-/* The names that this caller is shown; the buffer is the caller's to free. */
-static int list_names(fuse_req_t req, const struct inode *inode, char **names, ssize_t *length)
+/* The names that pass; the buffer is the caller's to free. */
+static int list_names(const struct inode *inode, char **names, ssize_t *length)
 {
     ssize_t room = listxattr(inode_path(inode).text, NULL, 0);
 
@@ -325,8 +334,7 @@ static int list_names(fuse_req_t req, const struct inode *inode, char **names, s
     *length = listxattr(inode_path(inode).text, *names, (size_t)room);
     if (*length < 0)
         return errno;
-    if (fuse_req_ctx(req)->uid != 0)
-        *length = hide_trusted(*names, *length);
+    *length = hide_trusted(*names, *length);
     return 0;
 }
 
@@ -335,10 +343,10 @@ static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
     const struct inode *inode = inode_of(&mount_of(req)->inodes, ino);
     char *names = NULL;
     ssize_t length = 0;
-    int err = S_ISLNK(inode->type) ? 0 : xattr_enter(req, inode);
+    int err = S_ISLNK(inode->type) ? 0 : xattr_enter(req, inode, NULL);
 
     if (!err && !S_ISLNK(inode->type))
-        err = list_names(req, inode, &names, &length);
+        err = list_names(inode, &names, &length);
     if (!err && size > 0 && (size_t)length > size)
         err = ERANGE;
     reply_xattr(req, length, err, names, size);
@@ -356,7 +364,7 @@ static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const 
                         size_t size, int flags)
 {
     struct inode *inode = inode_of(&mount_of(req)->inodes, ino);
-    int err = xattr_enter(req, inode);
+    int err = xattr_enter(req, inode, name);
 
     if (!err && setxattr(inode_path(inode).text, name, value, size, flags) < 0)
         err = errno;
@@ -367,7 +375,7 @@ static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const 
 static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
     struct inode *inode = inode_of(&mount_of(req)->inodes, ino);
-    int err = xattr_enter(req, inode);
+    int err = xattr_enter(req, inode, name);
 
     if (!err && removexattr(inode_path(inode).text, name) < 0)
         err = errno;

@@ -176,6 +176,31 @@ def noticed(how, strict):
     return run
 
 
+def who_writes_and_then_acquires(how, error, said):
+    """B writes what A handed over, and then becomes its owner."""
+    def run(pair):
+        _, _, b = handed_over(pair)
+        start = new_log(pair.b)
+        how(b)
+        testbed.check(acquire_error(b) == error, f"not {os.strerror(error)}")
+        testbed.check(new_log(pair.b, start).count("never acquired it wrote it") == said,
+                      new_log(pair.b, start))
+        b.unlock(1)
+    return run
+
+
+def writes_as_shared(vmm):
+    """As QEMU commits an overlay into its backing file."""
+    vmm.lock(1, *BEFORE_201)
+    vmm.write(1, 16 * K, 4 * K, "B")
+
+
+theme.scenario(options=STRICT, name="who_wrote_beside_others_is_nobody_else")(
+    who_writes_and_then_acquires(writes_as_shared, 0, 0))
+theme.scenario(name="who_wrote_without_a_lock_is_somebody")(
+    who_writes_and_then_acquires(lambda vmm: vmm.write(1, 16 * K, 4 * K, "B"), 0, 1))
+
+
 for what, make in SOMEBODY.items():
     theme.scenario(name=f"somebody_{what}_and_it_goes_on")(noticed(make, False))
     theme.scenario(QUICK, options=STRICT, name=f"somebody_{what}_and_strict_refuses")(

@@ -235,14 +235,29 @@ static void bytes_of_two_owners_are_not_qemus(void **state)
     scene_end(&scene);
 }
 
-static void bytes_201_without_100_are_not_qemus(void **state)
+static void bytes_201_without_100_or_101_are_not_qemus(void **state)
 {
     struct scene scene = {.profile = PROFILE_AUTO};
 
     (void)state;
-    assert_int_equal(take_byte(&scene, 1, 101), CLAIM_NONE);
+    assert_int_equal(take_byte(&scene, 1, 103), CLAIM_NONE);
     assert_int_equal(take_byte(&scene, 1, 201), CLAIM_NONE);
     assert_false(scene.recognised);
+    scene_end(&scene);
+}
+
+/* QEMU 10.0, block commit: all that a backing file had goes first. */
+static void target_of_a_commit_is_shared(void **state)
+{
+    struct scene scene = {.profile = PROFILE_AUTO};
+
+    (void)state;
+    (void)take_byte(&scene, 1, 100);
+    assert_int_equal(take_byte(&scene, 1, 201), CLAIM_OWNER_READING);
+    assert_int_equal(drop(&scene, 1, 100, 203), CLAIM_NONE);
+    assert_int_equal(take_byte(&scene, 1, 101), CLAIM_NONE);
+    assert_int_equal(take_byte(&scene, 1, 203), CLAIM_SHARED);
+    assert_true(scene_writes(&scene, 1));
     scene_end(&scene);
 }
 
@@ -430,7 +445,8 @@ int main(void)
         cmocka_unit_test(whole_file_read_lock_beside_qemus_adds_nothing),
         cmocka_unit_test(write_locks_of_these_bytes_are_not_qemus),
         cmocka_unit_test(bytes_of_two_owners_are_not_qemus),
-        cmocka_unit_test(bytes_201_without_100_are_not_qemus),
+        cmocka_unit_test(bytes_201_without_100_or_101_are_not_qemus),
+        cmocka_unit_test(target_of_a_commit_is_shared),
         cmocka_unit_test(reopen_over_two_descriptions_keeps_the_claim),
         cmocka_unit_test(reopen_for_writing_raises_a_readers_claim),
         cmocka_unit_test(qemu_profile_needs_no_recognition),
