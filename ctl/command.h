@@ -26,9 +26,11 @@ struct arguments {
     bool follows;
     bool has_uid, has_gid;
     unsigned group; /* a pid; 0: none */
+    bool has_openmetrics;
+    const char *openmetrics; /* FILE; NULL: standard output */
     uid_t uid;
     gid_t gid;
-    int path_count; /* at least 1; of doctor, 0 or 1 */
+    int path_count; /* at least 1; of doctor, 0 or 1; of stats any number */
     char **paths;
 };
 
@@ -38,6 +40,7 @@ enum exit_code acquire_command(const struct arguments *arguments);
 enum exit_code release_command(const struct arguments *arguments);
 enum exit_code forget_command(const struct arguments *arguments);
 enum exit_code history_command(const struct arguments *arguments);
+enum exit_code stats_command(const struct arguments *arguments);
 enum exit_code doctor_command(const struct arguments *arguments);
 enum exit_code init_command(const struct arguments *arguments);
 

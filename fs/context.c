@@ -14,6 +14,7 @@
 #include "record_collect.h"
 #include "record_file.h"
 #include "removed.h"
+#include "stats.h"
 #include "transition.h"
 
 #include <errno.h>
@@ -81,11 +82,12 @@ int context_init(struct context *context)
         context->handles = handle_table_new();
         context->locks = lock_table_new();
         context->events = events_new();
+        context->stats = stats_new();
         context->watch = guard_watch_new(context);
         context->removed_watch = removed_watch_new(context);
         context->pool = pool_new(context, POOL_THREADS);
-        if (!context->handles || !context->locks || !context->events || !context->watch ||
-            !context->removed_watch || !context->pool)
+        if (!context->handles || !context->locks || !context->events || !context->stats ||
+            !context->watch || !context->removed_watch || !context->pool)
             error = -ENOMEM;
     }
     if (error == 0)
@@ -147,6 +149,7 @@ void context_deinit(struct context *context)
     inode_table_free(context->inodes);
     lock_table_free(context->locks);
     events_free(context->events);
+    stats_free(context->stats);
     guard_watch_free(context->watch);
     removed_watch_free(context->removed_watch);
     pool_free(context->pool);
@@ -156,6 +159,7 @@ void context_deinit(struct context *context)
     context->inodes = NULL;
     context->locks = NULL;
     context->events = NULL;
+    context->stats = NULL;
     context->watch = NULL;
     context->removed_watch = NULL;
     context->pool = NULL;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "serve.h"
 
+#include "device.h"
 #include "log.h"
 #include "operations.h"
 #include "paths.h"
@@ -233,6 +234,8 @@ int serve_mount(struct serve *serve)
         log_error("'%s' could not be mounted", serve->mountpoint);
         return SERVE_MOUNT;
     }
+    if (device_count(serve->context) != 0)
+        return SERVE_SYSTEM; /* libfuse has said why */
     status = session_initialise(serve->context);
     if (!status)
         limits_say(serve);
