@@ -8,6 +8,7 @@
 #define MIGFS_CTL_COMMAND_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 enum exit_code {
@@ -28,6 +29,8 @@ struct arguments {
     unsigned group; /* a pid; 0: none */
     bool has_openmetrics;
     const char *openmetrics; /* FILE; NULL: standard output */
+    const char *plot;        /* FILE; NULL: none */
+    uint64_t generation;     /* 0: none */
     uid_t uid;
     gid_t gid;
     int path_count; /* at least 1; of doctor, 0 or 1; of stats any number */

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <getopt.h>
 #include <stdarg.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +19,7 @@ static const char usage[] =
     "       migfsctl release [--group PID] PATH...\n"
     "       migfsctl forget PATH...\n"
     "       migfsctl history [--json] PATH...\n"
+    "       migfsctl history --plot FILE.svg [--generation N] PATH\n"
     "       migfsctl stats [--json | --openmetrics[=FILE]] [PATH...]\n"
     "       migfsctl doctor [--json] [MOUNTPOINT|SOURCE]\n"
     "       migfsctl init --uid UID [--gid GID] SOURCE\n"
@@ -31,7 +31,7 @@ static const char usage[] =
     "  acquire  makes this host the owner\n"
     "  release  writes everything back, stops the writers here, lets other hosts acquire\n"
     "  forget   accepts what a file holds now, where an acquire of it failed\n"
-    "  history  shows the last hand-overs of a file\n"
+    "  history  shows the last hand-overs of a file; --plot: draws one, the last one\n"
     "  stats    shows what a mount has done so far, counted and timed; without a PATH: all mounts\n"
     "  doctor   examines a mount, or a SOURCE before it is mounted: whether migration is safe\n"
     "  init     makes SOURCE/.migfs for UID, where root may not (root_squash)\n"
@@ -52,13 +52,14 @@ static const struct command {
     bool takes_any;  /* one path or none */
     bool takes_none; /* paths or none */
     bool takes_openmetrics;
+    bool takes_plot;
 } commands[] = {
     {"status", status_command, .takes_json = true, .takes_follow = true},
     {"watch", watch_command, .takes_json = true},
     {"acquire", acquire_command, .takes_group = true},
     {"release", release_command, .takes_group = true},
     {"forget", forget_command, .takes_json = false},
-    {"history", history_command, .takes_json = true},
+    {"history", history_command, .takes_json = true, .takes_plot = true},
     {"stats", stats_command, .takes_json = true, .takes_none = true, .takes_openmetrics = true},
     {"doctor", doctor_command, .takes_json = true, .takes_any = true},
     {"init", init_command, .takes_owner = true},
@@ -117,6 +118,8 @@ enum option_letter {
     OPTION_GID = 'g',
     OPTION_GROUP = 'p',
     OPTION_OPENMETRICS = 'm',
+    OPTION_PLOT = 'P',
+    OPTION_GENERATION = 'n',
 };
 
 static bool option_take(const struct command *command, int letter, struct arguments *arguments)
@@ -160,6 +163,21 @@ static bool option_take(const struct command *command, int letter, struct argume
         if (!command->takes_openmetrics)
             complain("%s takes no --openmetrics", command->name);
         return command->takes_openmetrics;
+    case OPTION_PLOT:
+        arguments->plot = optarg;
+        if (!command->takes_plot)
+            complain("%s takes no --plot", command->name);
+        return command->takes_plot;
+    case OPTION_GENERATION:
+        if (!command->takes_plot) {
+            complain("%s takes no --generation", command->name);
+            return false;
+        }
+        if (!number_parse(optarg, &arguments->generation) || arguments->generation == 0) {
+            complain("'%s' is not a generation, as history shows them", optarg);
+            return false;
+        }
+        return true;
     default:
         return false; /* getopt_long has said it */
     }
@@ -168,12 +186,25 @@ static bool option_take(const struct command *command, int letter, struct argume
 /* What does not go together, said; of what the command takes. */
 static bool arguments_agree(const struct command *command, const struct arguments *arguments)
 {
-    if (arguments->json && arguments->has_openmetrics) {
-        complain("%s takes --json or --openmetrics, not both", command->name);
+    const char *const file =
+        arguments->openmetrics != NULL ? arguments->openmetrics : arguments->plot;
+
+    if (arguments->json && (arguments->has_openmetrics || arguments->plot != NULL)) {
+        complain("%s takes --json or %s, not both", command->name,
+                 arguments->plot != NULL ? "--plot" : "--openmetrics");
         return false;
     }
-    if (arguments->openmetrics != NULL && arguments->openmetrics[0] == '\0') {
-        complain("--openmetrics= needs the name of a file");
+    if (arguments->generation != 0 && arguments->plot == NULL) {
+        complain("--generation says which hand-over to --plot; name a FILE.svg");
+        return false;
+    }
+    if (arguments->plot != NULL && arguments->path_count > 1) {
+        complain("--plot draws one hand-over, of one PATH");
+        return false;
+    }
+    if (file != NULL && file[0] == '\0') {
+        complain("%s needs the name of a file",
+                 arguments->plot != NULL ? "--plot" : "--openmetrics=");
         return false;
     }
     return true;
@@ -189,6 +220,8 @@ static bool arguments_parse(const struct command *command, int argc, char **argv
         {"gid", required_argument, NULL, OPTION_GID},
         {"group", required_argument, NULL, OPTION_GROUP},
         {"openmetrics", optional_argument, NULL, OPTION_OPENMETRICS},
+        {"plot", required_argument, NULL, OPTION_PLOT},
+        {"generation", required_argument, NULL, OPTION_GENERATION},
         {NULL, 0, NULL, 0},
     };
     int letter;

@@ -22,6 +22,8 @@ complete -c migfsctl -n '__migfsctl_takes SOURCE' -a '(__fish_complete_directori
 complete -c migfsctl -n '__migfsctl_takes --json' -l json -d 'Print JSON'
 complete -c migfsctl -n '__migfsctl_takes --follow' -l follow -d 'Look again every second'
 complete -c migfsctl -n '__migfsctl_takes --openmetrics' -l openmetrics -d 'Print OpenMetrics, or with =FILE write them'
+complete -c migfsctl -n '__migfsctl_takes --plot' -l plot -r -F -d 'Draw a hand-over'
+complete -c migfsctl -n '__migfsctl_takes --generation' -l generation -x -d 'Which hand-over'
 complete -c migfsctl -n '__migfsctl_takes --group' -l group -x -d 'Files that a process opened' -a '(__fish_complete_pids)'
 complete -c migfsctl -n '__migfsctl_takes --uid' -l uid -x -d 'The owner' -a '(getent passwd | cut -d : -f 3)'
 complete -c migfsctl -n '__migfsctl_takes --gid' -l gid -x -d 'The group' -a '(getent group | cut -d : -f 3)'
