@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What is told of a transition that ended: to the log, to who watches, to the status and to the
- * file's history.
+ * What is told of a transition that ended: to the log (with fields in the journal: migfs(8)), to
+ * who watches, to the status and to the file's history.
  */
 #ifndef MIGFS_FS_REPORT_H
 #define MIGFS_FS_REPORT_H

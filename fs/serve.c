@@ -44,8 +44,10 @@ int serve_detach(struct serve *serve)
     pid_t child;
 
     signals_block();
-    if (serve->context->options.foreground)
+    if (serve->context->options.foreground) {
+        log_open(true);
         return SERVE_DONE;
+    }
     if (pipe2(ready, O_CLOEXEC) < 0) {
         log_error("cannot make a pipe: %s", strerror(errno));
         return SERVE_SYSTEM;
