@@ -8,6 +8,7 @@
 #define MIGFS_CTL_COMMAND_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 enum exit_code {
@@ -26,9 +27,13 @@ struct arguments {
     bool follows;
     bool has_uid, has_gid;
     unsigned group; /* a pid; 0: none */
+    bool has_openmetrics;
+    const char *openmetrics; /* FILE; NULL: standard output */
+    const char *plot;        /* FILE; NULL: none */
+    uint64_t generation;     /* 0: none */
     uid_t uid;
     gid_t gid;
-    int path_count; /* at least 1; of doctor, 0 or 1 */
+    int path_count; /* at least 1; of doctor, 0 or 1; of stats any number */
     char **paths;
 };
 
@@ -38,6 +43,7 @@ enum exit_code acquire_command(const struct arguments *arguments);
 enum exit_code release_command(const struct arguments *arguments);
 enum exit_code forget_command(const struct arguments *arguments);
 enum exit_code history_command(const struct arguments *arguments);
+enum exit_code stats_command(const struct arguments *arguments);
 enum exit_code doctor_command(const struct arguments *arguments);
 enum exit_code init_command(const struct arguments *arguments);
 

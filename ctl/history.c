@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * migfsctl history: the last hand-overs of each PATH, as a table or as one JSON document.
+ * migfsctl history: the last hand-overs of each PATH, as a table or as one JSON document; or one
+ * of them as a picture.
  */
 #include "command.h"
 #include "json.h"
+#include "new_file.h"
+#include "plot.h"
 #include "reply.h"
 #include "table.h"
 #include "text.h"
@@ -150,8 +153,73 @@ static void report_deinit(struct report *report)
     table_deinit(&report->table);
 }
 
+/* ---- one as a picture ---- */
+
+static bool is_whole_side(struct migfs_side *side)
+{
+    side->host[MIGFS_HOST_NAME_SIZE - 1] = '\0';
+    return side->span_count <= MIGFS_TIMELINE_SPANS;
+}
+
+/* 0 or a positive errno. */
+static int ask_timeline(const struct target *target, uint64_t generation,
+                        struct migfs_timeline *timeline)
+{
+    *timeline = (struct migfs_timeline){.version = MIGFS_IOC_VERSION, .generation = generation};
+    if (ioctl(target->fd, MIGFS_IOC_TIMELINE, timeline) < 0)
+        return errno;
+    return timeline->version == MIGFS_IOC_VERSION && is_whole_side(&timeline->release) &&
+                   is_whole_side(&timeline->acquire)
+               ? 0
+               : ENOTTY;
+}
+
+static enum exit_code draw(const struct migfs_timeline *timeline, const char *path,
+                           const char *picture)
+{
+    struct new_file file;
+    char *name = text_printable(path);
+    bool drawn = false;
+
+    errno = ENOMEM;
+    if (name != NULL && new_file_begin(&file, picture)) {
+        drawn = plot_write(file.stream, timeline, name);
+        drawn = new_file_end(&file, drawn);
+    }
+    if (!drawn)
+        complain("%s: cannot be written: %s", picture, strerror(errno));
+    free(name);
+    return drawn ? EXIT_DONE : EXIT_FAILED;
+}
+
+static enum exit_code plot_path(const struct arguments *arguments, const char *path)
+{
+    struct migfs_timeline timeline;
+    struct target target;
+    enum exit_code code = target_open(&target, path, TARGET_FILE);
+    int error;
+
+    if (code != EXIT_DONE)
+        return code;
+    error = ask_timeline(&target, arguments->generation, &timeline);
+    if (error == ENODATA) {
+        complain("%s: no steps are known of %s; `migfsctl history` shows which there were", path,
+                 arguments->generation != 0 ? "that hand-over" : "any hand-over");
+        code = EXIT_FAILED;
+    } else if (error != 0) {
+        code = target_fail(&target, NULL, error);
+    } else {
+        code = draw(&timeline, path, arguments->plot);
+    }
+    target_close(&target);
+    return code;
+}
+
 enum exit_code history_command(const struct arguments *arguments)
 {
+    if (arguments->plot != NULL)
+        return plot_path(arguments, arguments->paths[0]);
+
     struct report report;
     enum exit_code code = EXIT_DONE;
     bool printed = report_init(&report, arguments);

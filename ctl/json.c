@@ -187,6 +187,78 @@ struct json_object *json_history(const struct migfs_history *history, const char
     return finish(object, failed);
 }
 
+/* {"64": how many took up to 64 µs and more than 32, …, "more": …}, those that have any. */
+static struct json_object *buckets_new(const struct migfs_counter *counter)
+{
+    struct json_object *object = json_object_new_object();
+    bool failed = object == NULL;
+    char end[24];
+
+    for (size_t i = 0; i < MIGFS_COUNTER_BUCKETS && !failed; i++) {
+        if (counter->buckets[i] == 0)
+            continue;
+        (void)snprintf(end, sizeof(end), "%" PRIu64, bucket_end_us(i)); /* it always fits */
+        add(object, i + 1 < MIGFS_COUNTER_BUCKETS ? end : "more",
+            json_object_new_uint64(counter->buckets[i]), &failed);
+    }
+    return finish(object, failed);
+}
+
+static struct json_object *counter_new(const struct migfs_counter *counter)
+{
+    struct json_object *object = json_object_new_object();
+    bool failed = object == NULL;
+
+    if (failed)
+        return NULL;
+    add(object, "count", json_object_new_uint64(counter->begun), &failed);
+    add(object, "failed", json_object_new_uint64(counter->failed), &failed);
+    add(object, "ended", json_object_new_uint64(counter_ended(counter)), &failed);
+    add(object, "seconds", fraction_new(counter->sum_ns, 1000000000), &failed);
+    add(object, "up_to_us", buckets_new(counter), &failed);
+    return finish(object, failed);
+}
+
+static struct json_object *group_new(const struct migfs_stats *stats,
+                                     const struct counter_group *group)
+{
+    struct json_object *object = json_object_new_object();
+    bool failed = object == NULL;
+
+    for (size_t kind = 0; kind < group->count && !failed; kind++)
+        add(object, group->kinds[kind], counter_new(counter_of(stats, group, kind)), &failed);
+    return finish(object, failed);
+}
+
+static struct json_object *open_files_new(const struct migfs_stats *stats)
+{
+    struct json_object *object = json_object_new_object();
+    bool failed = object == NULL;
+
+    for (size_t state = 0; state < STATE_NAMES && !failed; state++)
+        add(object, state_names[state], json_object_new_uint64(stats->open_files[state]), &failed);
+    return finish(object, failed);
+}
+
+struct json_object *json_mount_stats(const struct mount_stats *mount)
+{
+    const struct migfs_stats *stats = &mount->stats;
+    struct json_object *object = json_object_new_object();
+    bool failed = object == NULL;
+
+    if (failed)
+        return NULL;
+    add(object, "mountpoint", name_new(mount->mountpoint), &failed);
+    add(object, "since", fraction_new((uint64_t)stats->mounted_ns, 1000000000), &failed);
+    add(object, "open_files", open_files_new(stats), &failed);
+    for (size_t i = 0; i < SINGLE_COUNTERS; i++)
+        add(object, single_counters[i].name,
+            json_object_new_uint64(single_value(stats, &single_counters[i])), &failed);
+    for (size_t i = 0; i < GROUP_COUNT; i++)
+        add(object, counter_groups[i].name, group_new(stats, &counter_groups[i]), &failed);
+    return finish(object, failed);
+}
+
 /* null is a value, and no failure. */
 static void add_name_or_null(struct json_object *object, const char *key, const char *name,
                              bool *failed)

@@ -6,6 +6,7 @@
 #ifndef MIGFS_CTL_JSON_H
 #define MIGFS_CTL_JSON_H
 
+#include "counters.h"
 #include "fs/migfs.h"
 
 #include <json-c/json_object.h>
@@ -16,6 +17,9 @@ struct json_object *json_file(const struct migfs_file *file, const char *path);
 
 /* The same of its history. */
 struct json_object *json_history(const struct migfs_history *history, const char *path);
+
+/* The counters of a mount. */
+struct json_object *json_mount_stats(const struct mount_stats *mount);
 
 /* A finding of doctor, "" for no mend; and the findings of a subject, NULL: of the host. Takes
  * `findings` over. NULL: out of memory.

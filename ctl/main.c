@@ -19,6 +19,8 @@ static const char usage[] =
     "       migfsctl release [--group PID] PATH...\n"
     "       migfsctl forget PATH...\n"
     "       migfsctl history [--json] PATH...\n"
+    "       migfsctl history --plot FILE.svg [--generation N] PATH\n"
+    "       migfsctl stats [--json | --openmetrics[=FILE]] [PATH...]\n"
     "       migfsctl doctor [--json] [MOUNTPOINT|SOURCE]\n"
     "       migfsctl init --uid UID [--gid GID] SOURCE\n"
     "       migfsctl --help | --version\n"
@@ -29,11 +31,13 @@ static const char usage[] =
     "  acquire  makes this host the owner\n"
     "  release  writes everything back, stops the writers here, lets other hosts acquire\n"
     "  forget   accepts what a file holds now, where an acquire of it failed\n"
-    "  history  shows the last hand-overs of a file\n"
+    "  history  shows the last hand-overs of a file; --plot: draws one, the last one\n"
+    "  stats    shows what a mount has done so far, counted and timed; without a PATH: all mounts\n"
     "  doctor   examines a mount, or a SOURCE before it is mounted: whether migration is safe\n"
     "  init     makes SOURCE/.migfs for UID, where root may not (root_squash)\n"
     "\n"
-    "A PATH is a file on a migfs; but for history also a directory, for all open files below.\n"
+    "A PATH is a file on a migfs; but for history also a directory, for all open files below;\n"
+    "for stats any file or directory, it asks the mount.\n"
     "--group PID: those that a process opened, all or none; the PATHs are directories.\n"
     "Exit: 0 done, 1 failed, 2 usage, 3 fenced, 4 timed out, 5 not a migfs;\n"
     "of doctor 6 warnings, 7 unsafe.\n";
@@ -45,14 +49,18 @@ static const struct command {
     bool takes_follow;
     bool takes_owner;
     bool takes_group;
-    bool takes_any; /* one path or none */
+    bool takes_any;  /* one path or none */
+    bool takes_none; /* paths or none */
+    bool takes_openmetrics;
+    bool takes_plot;
 } commands[] = {
     {"status", status_command, .takes_json = true, .takes_follow = true},
     {"watch", watch_command, .takes_json = true},
     {"acquire", acquire_command, .takes_group = true},
     {"release", release_command, .takes_group = true},
     {"forget", forget_command, .takes_json = false},
-    {"history", history_command, .takes_json = true},
+    {"history", history_command, .takes_json = true, .takes_plot = true},
+    {"stats", stats_command, .takes_json = true, .takes_none = true, .takes_openmetrics = true},
     {"doctor", doctor_command, .takes_json = true, .takes_any = true},
     {"init", init_command, .takes_owner = true},
 };
@@ -77,17 +85,27 @@ static const struct command *command_find(const char *name)
     return NULL;
 }
 
-/* uid_t and gid_t without their -1, which means "leave it" to chown(2). */
-static bool id_parse(const char *text, unsigned *id)
+static bool number_parse(const char *text, uint64_t *number)
 {
     char *end;
-    unsigned long value;
+    unsigned long long value;
 
     if (text[0] < '0' || text[0] > '9')
         return false;
     errno = 0;
-    value = strtoul(text, &end, 10);
-    if (errno != 0 || *end != '\0' || value >= (unsigned)-1)
+    value = strtoull(text, &end, 10);
+    if (errno != 0 || *end != '\0')
+        return false;
+    *number = value;
+    return true;
+}
+
+/* uid_t and gid_t without their -1, which means "leave it" to chown(2). */
+static bool id_parse(const char *text, unsigned *id)
+{
+    uint64_t value;
+
+    if (!number_parse(text, &value) || value >= (unsigned)-1)
         return false;
     *id = (unsigned)value;
     return true;
@@ -99,6 +117,9 @@ enum option_letter {
     OPTION_UID = 'u',
     OPTION_GID = 'g',
     OPTION_GROUP = 'p',
+    OPTION_OPENMETRICS = 'm',
+    OPTION_PLOT = 'P',
+    OPTION_GENERATION = 'n',
 };
 
 static bool option_take(const struct command *command, int letter, struct arguments *arguments)
@@ -136,9 +157,57 @@ static bool option_take(const struct command *command, int letter, struct argume
             return false;
         }
         return true;
+    case OPTION_OPENMETRICS:
+        arguments->has_openmetrics = true;
+        arguments->openmetrics = optarg;
+        if (!command->takes_openmetrics)
+            complain("%s takes no --openmetrics", command->name);
+        return command->takes_openmetrics;
+    case OPTION_PLOT:
+        arguments->plot = optarg;
+        if (!command->takes_plot)
+            complain("%s takes no --plot", command->name);
+        return command->takes_plot;
+    case OPTION_GENERATION:
+        if (!command->takes_plot) {
+            complain("%s takes no --generation", command->name);
+            return false;
+        }
+        if (!number_parse(optarg, &arguments->generation) || arguments->generation == 0) {
+            complain("'%s' is not a generation, as history shows them", optarg);
+            return false;
+        }
+        return true;
     default:
         return false; /* getopt_long has said it */
     }
+}
+
+/* What does not go together, said; of what the command takes. */
+static bool arguments_agree(const struct command *command, const struct arguments *arguments)
+{
+    const char *const file =
+        arguments->openmetrics != NULL ? arguments->openmetrics : arguments->plot;
+
+    if (arguments->json && (arguments->has_openmetrics || arguments->plot != NULL)) {
+        complain("%s takes --json or %s, not both", command->name,
+                 arguments->plot != NULL ? "--plot" : "--openmetrics");
+        return false;
+    }
+    if (arguments->generation != 0 && arguments->plot == NULL) {
+        complain("--generation says which hand-over to --plot; name a FILE.svg");
+        return false;
+    }
+    if (arguments->plot != NULL && arguments->path_count > 1) {
+        complain("--plot draws one hand-over, of one PATH");
+        return false;
+    }
+    if (file != NULL && file[0] == '\0') {
+        complain("%s needs the name of a file",
+                 arguments->plot != NULL ? "--plot" : "--openmetrics=");
+        return false;
+    }
+    return true;
 }
 
 static bool arguments_parse(const struct command *command, int argc, char **argv,
@@ -150,6 +219,9 @@ static bool arguments_parse(const struct command *command, int argc, char **argv
         {"uid", required_argument, NULL, OPTION_UID},
         {"gid", required_argument, NULL, OPTION_GID},
         {"group", required_argument, NULL, OPTION_GROUP},
+        {"openmetrics", optional_argument, NULL, OPTION_OPENMETRICS},
+        {"plot", required_argument, NULL, OPTION_PLOT},
+        {"generation", required_argument, NULL, OPTION_GENERATION},
         {NULL, 0, NULL, 0},
     };
     int letter;
@@ -168,7 +240,9 @@ static bool arguments_parse(const struct command *command, int argc, char **argv
         complain("%s takes one MOUNTPOINT or SOURCE, or none", command->name);
         return false;
     }
-    if (command->takes_any)
+    if (!arguments_agree(command, arguments))
+        return false;
+    if (command->takes_any || command->takes_none)
         return true;
     if (arguments->path_count < 1 || (command->takes_owner && arguments->path_count > 1)) {
         complain("%s needs %s", command->name, command->takes_owner ? "one SOURCE" : "a PATH");

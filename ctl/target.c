@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "target.h"
 
+#include "fs/migfs.h"
 #include "mount_table.h"
 
 #include <errno.h>
@@ -11,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -158,6 +160,14 @@ char *target_show(const struct target *target, const char *below)
     return shown;
 }
 
+/* One that knows this call, which is older than some others. */
+static bool is_migfs(const struct target *target)
+{
+    struct migfs_files files = {.version = MIGFS_IOC_VERSION, .ino = target->ino};
+
+    return ioctl(target->fd, MIGFS_IOC_STATUS, &files) == 0 && files.version == MIGFS_IOC_VERSION;
+}
+
 enum exit_code target_fail(const struct target *target, const char *subject, int error)
 {
     const char *path = subject != NULL ? subject : target->path;
@@ -165,6 +175,10 @@ enum exit_code target_fail(const struct target *target, const char *subject, int
     switch (error) {
     case ENOTTY:
     case ENOSYS:
+        if (is_migfs(target)) {
+            complain("%s: this migfs is older than migfsctl; mount it anew", path);
+            return EXIT_FAILED;
+        }
         complain("%s: not on a migfs", path);
         return EXIT_NOT_MIGFS;
     case EOPNOTSUPP:

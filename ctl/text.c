@@ -110,3 +110,20 @@ struct text_time text_time(int64_t time_ns)
                    (int)(time_ns / 1000000 % 1000)); /* it always fits */
     return time;
 }
+
+struct text_duration text_duration(double us)
+{
+    static const char *const units[] = {"µs", "ms", "s"};
+    struct text_duration duration;
+    size_t unit = 0;
+
+    while (us >= 999.5 && unit + 1 < sizeof(units) / sizeof(units[0])) {
+        us /= 1000;
+        unit++;
+    }
+    if (us >= 999.5)
+        (void)snprintf(duration.text, sizeof(duration.text), "%.0f %s", us, units[unit]);
+    else
+        (void)snprintf(duration.text, sizeof(duration.text), "%.3g %s", us, units[unit]);
+    return duration; /* both always fit */
+}

@@ -32,4 +32,10 @@ struct text_time {
 };
 struct text_time text_time(int64_t time_ns);
 
+/* "1.8 µs", "12.3 ms", "4.5 s", with three digits. */
+struct text_duration {
+    char text[24];
+};
+struct text_duration text_duration(double us);
+
 #endif

@@ -22,8 +22,11 @@
 /* For the store to answer at the end. */
 #define STOP_NS (INT64_C(2) * 1000000000)
 #define SECOND_NS INT64_C(1000000000)
+/* A store's times are those of its kernel's ticks, 100 a second at the fewest. */
+#define TICK_NS INT64_C(10000000)
 
 struct beacon_file {
+    struct context *context; /* until it is ending; the mutex */
     struct record_directory *directory;
     struct beacon beacon; /* the thread's own */
     struct beacon_name name;
@@ -80,8 +83,6 @@ static int write_beacon(struct beacon_file *file)
     return write_and_close(fd, bytes);
 }
 
-/* ---- those of others ---- */
-
 /* The server's clock now, as far as the beacon that was just written tells; or -1. */
 static int64_t server_ns(const struct beacon_file *file)
 {
@@ -92,6 +93,26 @@ static int64_t server_ns(const struct beacon_file *file)
         close(fd);
     return now_ns;
 }
+
+/* The store's time of a write lies between its begin and its end. */
+static void note_clock(struct beacon_file *file)
+{
+    const int64_t began_ns = file->beacon.time_ns, ended_ns = clock_ns(CLOCK_REALTIME);
+    const int64_t server_time_ns = server_ns(file);
+
+    if (server_time_ns < 0)
+        return;
+    pthread_mutex_lock(&file->mutex);
+    if (!file->is_ending) {
+        const int64_t half_ns = (ended_ns - began_ns) / 2;
+
+        atomic_store(&file->context->clock_ahead_ns, began_ns + half_ns - server_time_ns);
+        atomic_store(&file->context->clock_unsure_ns, llabs(half_ns) + TICK_NS);
+    }
+    pthread_mutex_unlock(&file->mutex);
+}
+
+/* ---- those of others ---- */
 
 static bool is_over(const struct beacon_file *file, const char *name, int64_t now_ns)
 {
@@ -136,6 +157,8 @@ static void write_once(struct beacon_file *file)
                     "not know of it: .migfs/hosts/%s: %s",
                     file->name.text, strerror(-error));
     file->is_said = error != 0;
+    if (error == 0)
+        note_clock(file);
     if (error == 0 && file->writes++ % COLLECT_WRITES == 0)
         collect(file);
 }
@@ -169,10 +192,11 @@ static void *run(void *data)
     return NULL;
 }
 
-static void describe(struct beacon_file *file, const struct context *context)
+static void describe(struct beacon_file *file, struct context *context)
 {
     const char *options = context->options.own_words;
 
+    file->context = context;
     file->directory = context->records;
     file->beacon = (struct beacon){.host = context->host,
                                    .period_s = PERIOD_S,

@@ -15,6 +15,7 @@
 #include "record_collect.h"
 #include "record_file.h"
 #include "removed.h"
+#include "stats.h"
 #include "transition.h"
 
 #include <errno.h>
@@ -83,11 +84,12 @@ int context_init(struct context *context)
         context->locks = lock_table_new();
         context->events = events_new();
         context->own_opens = own_opens_new();
+        context->stats = stats_new();
         context->watch = guard_watch_new(context);
         context->removed_watch = removed_watch_new(context);
         context->pool = pool_new(context, POOL_THREADS);
         if (!context->handles || !context->locks || !context->events || !context->own_opens ||
-            !context->watch || !context->removed_watch || !context->pool)
+            !context->stats || !context->watch || !context->removed_watch || !context->pool)
             error = -ENOMEM;
     }
     if (error == 0)
@@ -150,6 +152,7 @@ void context_deinit(struct context *context)
     lock_table_free(context->locks);
     events_free(context->events);
     own_opens_free(context->own_opens);
+    stats_free(context->stats);
     guard_watch_free(context->watch);
     removed_watch_free(context->removed_watch);
     pool_free(context->pool);
@@ -160,6 +163,7 @@ void context_deinit(struct context *context)
     context->locks = NULL;
     context->events = NULL;
     context->own_opens = NULL;
+    context->stats = NULL;
     context->watch = NULL;
     context->removed_watch = NULL;
     context->pool = NULL;

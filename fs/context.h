@@ -39,14 +39,18 @@ struct context {
     struct pool *pool;
     struct own_opens *own_opens;
     struct events *events;
+    struct stats *stats;
     struct guard_watch *watch;
     struct beacon_file *beacon;
     uint64_t capable;   /* FUSE_CAP_*: what the kernel offered */
     unsigned lease_ms;  /* of the store; 0: it tells none */
     int64_t mounted_ns; /* CLOCK_REALTIME */
     struct removed_watch *removed_watch;
-    bool is_unfenced;              /* the store does not stop a host that has lost a file */
-    bool passthrough;              /* negotiated with the kernel */
+    bool is_unfenced; /* the store does not stop a host that has lost a file */
+    bool passthrough; /* negotiated with the kernel */
+    /* How far this host's clock is ahead of the store's, and how much more or less that may be; 0:
+     * not known. By its beacon, for people. */
+    atomic_int_fast64_t clock_ahead_ns, clock_unsure_ns;
     atomic_uint_fast64_t odd_host; /* of which mount peer.c has said so last; 0: of none */
 };
 

@@ -12,6 +12,8 @@
 #include "pool.h"
 #include "protect.h"
 #include "record_file.h"
+#include "report.h"
+#include "stats.h"
 #include "status.h"
 
 #include <errno.h>
@@ -165,17 +167,6 @@ int guard_descriptor(const struct inode *inode, const struct handle *handle, boo
 
 /* ---- lost locks ---- */
 
-static void say_fenced(struct context *context, struct inode *inode)
-{
-    char *path = status_path(context, inode);
-
-    log_error("%s/%s: the locks of this host are lost: it was cut off from the server for too "
-              "long. It is fenced: what is open gets EIO, and nothing is written until the file is "
-              "locked anew",
-              context->options.mountpoint, path ? path : "(a file)");
-    free(path);
-}
-
 /* Descriptions that held the lost locks must not be taken for new ones when they lock again. */
 static void mark_lost(struct context *context, struct inode *inode)
 {
@@ -208,8 +199,8 @@ static void fence(struct context *context, struct inode *inode)
     record_file_close(inode);
     if (notify_inode(context, inode) != 0)
         log_warning("pages of inode %ju could not be dropped", (uintmax_t)inode->identity.ino);
-    say_fenced(context, inode);
-    events_publish(context, inode);
+    stats_event(context->stats, STATS_FENCE);
+    report_fence(context, inode);
 }
 
 void guard_acquired(struct context *context, struct inode *inode)

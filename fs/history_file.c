@@ -13,36 +13,58 @@
 
 struct history_job {
     struct job job; /* first: a job is cast to it */
+    bool has_entry;
     struct history_entry entry;
+    struct timeline_entry side;
 };
 
-/* Opened anew each time: what other hosts wrote is seen by the open, and nothing is kept. */
-static int write_entry(const struct record_directory *directory, const struct history_entry *entry)
+static int write_at(int fd, const uint8_t *bytes, size_t size, size_t offset)
 {
-    const int fd = record_directory_open_history(directory, entry->identity.ino, O_CREAT);
+    const ssize_t count = pwrite(fd, bytes, size, (off_t)offset);
+
+    if (count < 0)
+        return -errno;
+    return (size_t)count == size ? 0 : -ENOSPC;
+}
+
+static int write_entry(int fd, const struct history_entry *entry)
+{
     uint8_t bytes[HISTORY_ENTRY_BYTES];
-    int error = 0;
+
+    history_encode(entry, bytes);
+    return write_at(fd, bytes, sizeof(bytes), history_offset(entry->generation));
+}
+
+static int write_side(int fd, const struct timeline_entry *side)
+{
+    uint8_t bytes[TIMELINE_ENTRY_BYTES];
+
+    timeline_encode(side, bytes);
+    return write_at(fd, bytes, sizeof(bytes), timeline_offset(side->side, side->generation));
+}
+
+/* Opened anew each time: what other hosts wrote is seen by the open, and nothing is kept. */
+static int write_job(const struct record_directory *directory, const struct history_job *added)
+{
+    const int fd = record_directory_open_history(directory, added->side.identity.ino, O_CREAT);
+    int error;
 
     if (fd < 0)
         return fd;
-    history_encode(entry, bytes);
-    const ssize_t count =
-        pwrite(fd, bytes, sizeof(bytes), (off_t)history_offset(entry->generation));
-    if (count < 0)
-        error = -errno;
-    else if ((size_t)count != sizeof(bytes))
-        error = -ENOSPC;
+    error = added->has_entry ? write_entry(fd, &added->entry) : 0;
+    if (error == 0)
+        error = write_side(fd, &added->side);
     return close(fd) == 0 || error != 0 ? error : -errno;
 }
 
 static void run(struct context *context, struct job *job)
 {
     const struct history_job *added = (struct history_job *)job;
-    const int error = write_entry(context->records, &added->entry);
+    const int error = write_job(context->records, added);
 
     if (error != 0)
         log_warning("the history of inode %ju lacks generation %ju: %s",
-                    (uintmax_t)added->entry.identity.ino, (uintmax_t)added->entry.generation,
+                    (uintmax_t)added->side.identity.ino, (uintmax_t)added->side.generation,
                     strerror(-error));
     pool_finish(context->pool, job);
 }
@@ -52,13 +74,17 @@ static void job_free(struct job *job)
     free(job);
 }
 
-void history_file_add(struct context *context, const struct history_entry *entry)
+void history_file_add(struct context *context, const struct history_entry *entry,
+                      const struct timeline_entry *side)
 {
     struct history_job *added = calloc(1, sizeof(*added));
 
     if (!added)
         return; /* missed by nobody */
-    added->entry = *entry;
+    added->has_entry = entry != NULL;
+    if (entry)
+        added->entry = *entry;
+    added->side = *side;
     /* In the turn of the root, which nothing else waits for. */
     added->job = (struct job){
         .inode = inode_find(context->inodes, FUSE_ROOT_ID), .run = run, .free = job_free};
@@ -84,4 +110,30 @@ int history_file_read(struct context *context, struct inode *inode,
     free(bytes);
     (void)close(fd); /* nothing was written */
     return result;
+}
+
+static bool read_side(int fd, enum timeline_side side, uint64_t generation,
+                      const struct record_identity *identity, struct timeline_entry *entry)
+{
+    uint8_t bytes[TIMELINE_ENTRY_BYTES];
+    const ssize_t count = pread(fd, bytes, sizeof(bytes), (off_t)timeline_offset(side, generation));
+
+    return count >= 0 && timeline_decode(bytes, (size_t)count, side, generation, identity, entry);
+}
+
+int history_file_sides(struct context *context, struct inode *inode, uint64_t generation,
+                       struct history_sides *found)
+{
+    const struct record_identity identity = record_identity_of(inode);
+    int fd;
+
+    if (!record_file_is_kept(context, inode))
+        return -ENODATA;
+    fd = record_directory_open_history(context->records, inode->identity.ino, 0);
+    if (fd < 0)
+        return fd == -ENOENT ? -ENODATA : fd;
+    for (enum timeline_side side = TIMELINE_RELEASE; side <= TIMELINE_ACQUIRE; side++)
+        found->is_known[side] = read_side(fd, side, generation, &identity, &found->sides[side]);
+    (void)close(fd); /* nothing was written */
+    return found->is_known[TIMELINE_RELEASE] || found->is_known[TIMELINE_ACQUIRE] ? 0 : -ENODATA;
 }

@@ -227,6 +227,7 @@ static void inode_free(struct inode *inode)
     close_if_open(inode->direct_fd);
     digest_ring_stop(&inode->digests);
     metadata_free(inode->metadata);
+    free(inode->locking);
     range_table_deinit(&inode->ranges);
     range_table_deinit(&inode->flocks);
     pthread_cond_destroy(&inode->drained);

@@ -133,6 +133,10 @@ struct inode {
     struct record_handle *record; /* kept open while the image is */
     bool record_was_odd;          /* and it was said */
 
+    /* Its transitions', which come one after another */
+    struct timeline *locking; /* measure.h: what it locked or unlocked in a row, or NULL; owned */
+    bool unlocking;           /* of `locking`: the latter */
+
     /* lock_table.mutex */
     struct range_table ranges;
     struct range_table flocks;

@@ -6,6 +6,7 @@
 #include "file_flags.h"
 #include "history_file.h"
 #include "log.h"
+#include "stats.h"
 #include "status_check.h"
 #include "transition.h"
 
@@ -342,6 +343,66 @@ static int history_serve(struct context *context, fuse_req_t req, struct inode *
     return count < 0 ? count : 0;
 }
 
+_Static_assert(TIMELINE_SPANS == MIGFS_TIMELINE_SPANS, "all that is kept is told");
+
+static void show_side(const struct timeline_entry *entry, struct migfs_side *side)
+{
+    const struct timeline *timeline = &entry->timeline;
+
+    *side = (struct migfs_side){
+        .flags = MIGFS_SIDE_KNOWN | (entry->clock_unsure_ns != 0 ? MIGFS_SIDE_CLOCK : 0) |
+                 (timeline->is_cut ? MIGFS_SIDE_CUT : 0),
+        .span_count = timeline->span_count,
+        .started_ns = timeline->started_ns,
+        .duration_ns = (__u64)timeline->ended_ns - (__u64)timeline->started_ns,
+        .clock_ahead_ns = entry->clock_ahead_ns,
+        .clock_unsure_ns = entry->clock_unsure_ns,
+    };
+    memcpy(side->host, entry->host, sizeof(side->host));
+    memcpy(side->boot_id, entry->boot_id, sizeof(side->boot_id));
+    for (uint32_t i = 0; i < timeline->span_count; i++)
+        side->spans[i] = (struct migfs_span){
+            .start_us = timeline->spans[i].start_us,
+            .duration_us = timeline->spans[i].duration_us,
+            .kind = timeline->spans[i].kind,
+            .step = timeline->spans[i].step,
+        };
+}
+
+/* 0: none is known. Or a negative errno. */
+static int last_generation(struct context *context, struct inode *inode, uint64_t *generation)
+{
+    struct history_entry *entries = calloc(HISTORY_ENTRIES, sizeof(*entries));
+    const int count = entries ? history_file_read(context, inode, entries) : -ENOMEM;
+
+    if (count > 0)
+        *generation = entries[0].generation;
+    free(entries);
+    return count < 0 ? count : 0;
+}
+
+static int timeline_serve(struct context *context, fuse_req_t req, struct inode *inode,
+                          const struct fuse_file_info *fi, uint64_t generation)
+{
+    struct history_sides found = {.is_known = {false, false}};
+    struct migfs_timeline timeline = {.version = MIGFS_IOC_VERSION};
+    int error = history_permitted(context, req, inode, fi);
+
+    if (error == 0 && generation == 0)
+        error = last_generation(context, inode, &generation);
+    if (error == 0)
+        error = generation != 0 ? history_file_sides(context, inode, generation, &found) : -ENODATA;
+    if (error != 0)
+        return error;
+    timeline.generation = generation;
+    if (found.is_known[TIMELINE_RELEASE])
+        show_side(&found.sides[TIMELINE_RELEASE], &timeline.release);
+    if (found.is_known[TIMELINE_ACQUIRE])
+        show_side(&found.sides[TIMELINE_ACQUIRE], &timeline.acquire);
+    fuse_reply_ioctl(req, 0, &timeline, sizeof(timeline));
+    return 0;
+}
+
 static uint32_t mount_flags(const struct context *context)
 {
     const struct options *options = &context->options;
@@ -393,6 +454,37 @@ static int mount_serve(struct context *context, fuse_req_t req)
     return 0;
 }
 
+static int count_state(struct inode *inode, void *data)
+{
+    struct migfs_stats *stats = data;
+
+    if (!S_ISREG(inode->type))
+        return 0;
+    pthread_mutex_lock(&inode->mutex);
+    const enum owner_state state = owner_state(&inode->owner);
+    pthread_mutex_unlock(&inode->mutex);
+    stats->open_files[state]++; /* numbered alike: fs/status.c */
+    return 0;
+}
+
+static int stats_serve(struct context *context, fuse_req_t req)
+{
+    struct migfs_stats *stats = calloc(1, sizeof(*stats));
+    int error;
+
+    if (!stats)
+        return -ENOMEM;
+    stats->version = MIGFS_IOC_VERSION;
+    stats->instance = context->host.instance;
+    stats->mounted_ns = context->mounted_ns;
+    stats_read(context->stats, &stats->counters);
+    error = inode_each_open(context->inodes, count_state, stats);
+    if (error == 0)
+        fuse_reply_ioctl(req, 0, stats, sizeof(*stats));
+    free(stats);
+    return error;
+}
+
 /* Replies, now or later, or returns a negative errno to reply with. */
 static int serve(fuse_req_t req, fuse_ino_t ino, const struct fuse_file_info *fi,
                  const struct ioctl_argument *argument)
@@ -409,8 +501,12 @@ static int serve(fuse_req_t req, fuse_ino_t ino, const struct fuse_file_info *fi
         return handoff_serve(context, req, inode, fi, argument);
     case IOCTL_HISTORY:
         return history_serve(context, req, inode, fi);
+    case IOCTL_TIMELINE:
+        return timeline_serve(context, req, inode, fi, argument->generation);
     case IOCTL_MOUNT:
         return mount_serve(context, req);
+    case IOCTL_STATS:
+        return stats_serve(context, req);
     case IOCTL_STATUS:
     case IOCTL_EVENTS:
         return query_serve(context, req, inode, argument);

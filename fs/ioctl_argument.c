@@ -9,7 +9,8 @@ enum {
     PATH_LENGTH_MAX = 4095,
 };
 
-_Static_assert(sizeof(struct migfs_files) <= 16380 && sizeof(struct migfs_history) <= 16380,
+_Static_assert(sizeof(struct migfs_files) <= 16380 && sizeof(struct migfs_history) <= 16380 &&
+                   sizeof(struct migfs_stats) <= 16380,
                "FUSE carries no more");
 _Static_assert(sizeof(struct migfs_file) + PATH_LENGTH_MAX + 1 <= MIGFS_FILES_BUFFER_SIZE,
                "a file without locks always fits");
@@ -70,6 +71,30 @@ static int parse_mount(const void *in, size_t in_size, size_t out_size)
     return mount.version == MIGFS_IOC_VERSION && mount.flags == 0 ? 0 : -EINVAL;
 }
 
+static int parse_stats(const void *in, size_t in_size, size_t out_size)
+{
+    struct migfs_stats stats;
+
+    if (in_size != sizeof(stats) || out_size != sizeof(stats))
+        return -EINVAL;
+    memcpy(&stats, in, offsetof(struct migfs_stats, instance));
+    return stats.version == MIGFS_IOC_VERSION && stats.flags == 0 ? 0 : -EINVAL;
+}
+
+static int parse_timeline(const void *in, size_t in_size, size_t out_size,
+                          struct ioctl_argument *argument)
+{
+    struct migfs_timeline timeline;
+
+    if (in_size != sizeof(timeline) || out_size != sizeof(timeline))
+        return -EINVAL;
+    memcpy(&timeline, in, offsetof(struct migfs_timeline, release));
+    if (timeline.version != MIGFS_IOC_VERSION || timeline.flags != 0)
+        return -EINVAL;
+    argument->generation = timeline.generation;
+    return 0;
+}
+
 int ioctl_argument_parse(unsigned command, const void *in, size_t in_size, size_t out_size,
                          struct ioctl_argument *argument)
 {
@@ -78,10 +103,11 @@ int ioctl_argument_parse(unsigned command, const void *in, size_t in_size, size_
         unsigned command;
         enum ioctl_call call;
     } calls[] = {
-        {MIGFS_IOC_ACQUIRE, IOCTL_ACQUIRE}, {MIGFS_IOC_RELEASE, IOCTL_RELEASE},
-        {MIGFS_IOC_STATUS, IOCTL_STATUS},   {MIGFS_IOC_EVENTS, IOCTL_EVENTS},
-        {MIGFS_IOC_FORGET, IOCTL_FORGET},   {MIGFS_IOC_HISTORY, IOCTL_HISTORY},
-        {MIGFS_IOC_MOUNT, IOCTL_MOUNT},
+        {MIGFS_IOC_ACQUIRE, IOCTL_ACQUIRE},   {MIGFS_IOC_RELEASE, IOCTL_RELEASE},
+        {MIGFS_IOC_STATUS, IOCTL_STATUS},     {MIGFS_IOC_EVENTS, IOCTL_EVENTS},
+        {MIGFS_IOC_FORGET, IOCTL_FORGET},     {MIGFS_IOC_HISTORY, IOCTL_HISTORY},
+        {MIGFS_IOC_MOUNT, IOCTL_MOUNT},       {MIGFS_IOC_STATS, IOCTL_STATS},
+        {MIGFS_IOC_TIMELINE, IOCTL_TIMELINE},
     };
     struct ioctl_argument parsed = {.ino = 0};
     size_t i = 0;
@@ -107,6 +133,12 @@ int ioctl_argument_parse(unsigned command, const void *in, size_t in_size, size_
         break;
     case IOCTL_MOUNT:
         error = parse_mount(in, in_size, out_size);
+        break;
+    case IOCTL_STATS:
+        error = parse_stats(in, in_size, out_size);
+        break;
+    case IOCTL_TIMELINE:
+        error = parse_timeline(in, in_size, out_size, &parsed);
         break;
     case IOCTL_STATUS:
     case IOCTL_EVENTS:

@@ -21,14 +21,17 @@ enum ioctl_call {
     IOCTL_FORGET,
     IOCTL_HISTORY,
     IOCTL_MOUNT,
+    IOCTL_STATS,
+    IOCTL_TIMELINE,
 };
 
 struct ioctl_argument {
     enum ioctl_call call;
-    uint64_t ino;    /* STATUS, EVENTS: 0, or the one file asked for */
-    uint64_t cursor; /* STATUS, EVENTS */
-    bool checks;     /* STATUS */
-    uint32_t pid;    /* ACQUIRE, RELEASE: 0, or the group asked for */
+    uint64_t ino;        /* STATUS, EVENTS: 0, or the one file asked for */
+    uint64_t cursor;     /* STATUS, EVENTS */
+    bool checks;         /* STATUS */
+    uint32_t pid;        /* ACQUIRE, RELEASE: 0, or the group asked for */
+    uint64_t generation; /* TIMELINE: 0, or the one asked for */
 };
 
 /*

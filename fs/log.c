@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "log.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -15,6 +16,7 @@
 
 /* Changes once, when the daemon leaves its terminal; its threads may run by then. */
 static atomic_bool log_to_syslog;
+static atomic_bool log_to_journal; /* entries that have fields; if there is one */
 
 static pthread_mutex_t stderr_mutex = PTHREAD_MUTEX_INITIALIZER;
 static unsigned long stderr_lost; /* lines; stderr_mutex */
@@ -22,6 +24,7 @@ static unsigned long stderr_lost; /* lines; stderr_mutex */
 void log_open(bool foreground)
 {
     atomic_store(&log_to_syslog, !foreground);
+    atomic_store(&log_to_journal, !foreground || journal_is_stream(STDERR_FILENO));
     if (!foreground)
         openlog("migfs", LOG_PID | LOG_NDELAY, LOG_DAEMON);
     else
@@ -63,24 +66,68 @@ static void stderr_line(char *line, size_t length)
     pthread_mutex_unlock(&stderr_mutex);
 }
 
+static const char prefix[] = "migfs: ";
+
+struct line {
+    char bytes[LINE_BYTES]; /* with the prefix, and room for a newline */
+};
+
+static char *line_text(struct line *line)
+{
+    return line->bytes + sizeof(prefix) - 1;
+}
+
+__attribute__((format(printf, 2, 0))) static void line_make(struct line *line, const char *format,
+                                                            va_list arguments)
+{
+    memcpy(line->bytes, prefix, sizeof(prefix));
+    vsnprintf(line_text(line), sizeof(line->bytes) - sizeof(prefix), format, arguments);
+    /* A file may be named so that it would begin a line of its own. */
+    for (char *c = line_text(line); *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 127)
+            *c = '?';
+}
+
+static void line_write(int priority, struct line *line)
+{
+    if (atomic_load(&log_to_syslog))
+        syslog(priority, "%s", line_text(line));
+    else
+        stderr_line(line->bytes, strlen(line->bytes));
+}
+
 __attribute__((format(printf, 2, 0))) static void log_line(int priority, const char *format,
                                                            va_list arguments)
 {
-    static const char prefix[] = "migfs: ";
-    char line[LINE_BYTES];
-    char *text = line + sizeof(prefix) - 1;
+    struct line line;
 
-    memcpy(line, prefix, sizeof(prefix));
-    /* Leaves room for the newline. */
-    vsnprintf(text, sizeof(line) - sizeof(prefix), format, arguments);
-    /* A file may be named so that it would begin a line of its own. */
-    for (char *c = text; *c; c++)
-        if ((unsigned char)*c < ' ' || *c == 127)
-            *c = '?';
-    if (atomic_load(&log_to_syslog))
-        syslog(priority, "%s", text);
-    else
-        stderr_line(line, strlen(line));
+    line_make(&line, format, arguments);
+    line_write(priority, &line);
+}
+
+bool log_takes_fields(void)
+{
+    return atomic_load(&log_to_journal);
+}
+
+void log_with_fields(int priority, struct journal_entry *fields, const char *format, ...)
+{
+    va_list arguments;
+    struct line line;
+    int error = -ENOENT;
+
+    va_start(arguments, format);
+    line_make(&line, format, arguments);
+    va_end(arguments);
+    journal_text(fields, "MESSAGE", line_text(&line));
+    journal_number(fields, "PRIORITY", (uint64_t)priority);
+    journal_text(fields, "SYSLOG_IDENTIFIER", "migfs");
+    journal_number(fields, "SYSLOG_FACILITY", LOG_FAC(LOG_DAEMON));
+    if (log_takes_fields())
+        error = journal_send(fields);
+    /* Who does not read must not stop the file system; syslog(3) would wait for the same reader. */
+    if (error != 0 && error != -EAGAIN)
+        line_write(priority, &line);
 }
 
 #define DEFINE_LOG(name, priority)                                                                 \

@@ -2,6 +2,7 @@
 #include "loop.h"
 
 #include "deferred.h"
+#include "device.h"
 #include "log.h"
 
 #include <errno.h>
@@ -136,7 +137,7 @@ void loop_room_return(char *room)
  * The answer to an interrupt, or of a thread that is none of these, may be for any descriptor: no
  * other knows the request.
  */
-static ssize_t device_write_to_any(struct loop *loop, const struct iovec *parts, int count)
+static ssize_t answer_any(struct loop *loop, const struct iovec *parts, int count)
 {
     ssize_t written = writev(loop->device, parts, count);
 
@@ -150,25 +151,14 @@ static ssize_t device_write_to_any(struct loop *loop, const struct iovec *parts,
     return written;
 }
 
-/* libfuse's: the session's user data is the context. */
-static ssize_t device_write(int fd, struct iovec *parts, int count, void *userdata)
+ssize_t loop_answer(struct loop *loop, const struct iovec *parts, int count)
 {
-    const struct context *context = userdata;
     ssize_t written = -1;
 
-    if (!context->loop)
-        return writev(fd, parts, count);
     errno = ENOENT;
     if (self)
         written = writev(self->device, parts, count);
-    return written < 0 && errno == ENOENT ? device_write_to_any(context->loop, parts, count)
-                                          : written;
-}
-
-static ssize_t device_read(int fd, void *bytes, size_t size, void *userdata)
-{
-    (void)userdata;
-    return read(fd, bytes, size);
+    return written < 0 && errno == ENOENT ? answer_any(loop, parts, count) : written;
 }
 
 /* A descriptor of the same connection that does not wait, or -1 with errno. */
@@ -217,7 +207,8 @@ static bool receive(struct worker *worker, int device)
         end(loop, -ENOMEM);
         return false;
     }
-    size = read(device, request_of(worker->buffer), WRITE_HEADER + LOOP_ROOM + ROOM_ALIGNMENT);
+    size = device_read(loop->context, device, request_of(worker->buffer),
+                       WRITE_HEADER + LOOP_ROOM + ROOM_ALIGNMENT);
     if (size > 0) {
         worker->buffer->size = (size_t)size;
         worker->buffer->device = device;
@@ -529,8 +520,6 @@ static void *serve(void *argument)
 
 /* ---- the whole ---- */
 
-static const struct fuse_custom_io device_calls = {.writev = device_write, .read = device_read};
-
 struct loop *loop_new(struct context *context)
 {
     struct loop *loop = calloc(1, sizeof(*loop));
@@ -547,13 +536,7 @@ struct loop *loop_new(struct context *context)
     sem_init(&loop->over, 0, 0);
     pthread_mutex_init(&loop->mutex, NULL);
     pthread_cond_init(&loop->wake, NULL);
-    const int error =
-        fuse_session_custom_io(context->session, &device_calls, sizeof(device_calls), loop->device);
-    if (error == 0)
-        return loop;
-    loop_free(loop);
-    errno = -error;
-    return NULL;
+    return loop;
 }
 
 void loop_free(struct loop *loop)

@@ -17,7 +17,7 @@
 
 struct loop;
 
-/* For a session that is mounted and has answered INIT. NULL with errno. */
+/* For a session that is mounted and has answered INIT. NULL: out of memory. */
 struct loop *loop_new(struct context *context);
 
 /* After all that may still answer a request has ended. */
@@ -28,6 +28,11 @@ void loop_free(struct loop *loop);
  * fuse_session_exit. Its threads have ended when it returns 0 or a negative errno.
  */
 int loop_run(struct loop *loop);
+
+struct iovec;
+
+/* Gives the kernel an answer, or a notification, as writev(2). From any thread. */
+ssize_t loop_answer(struct loop *loop, const struct iovec *parts, int count);
 
 /* ---- from a request's handler ---- */
 

@@ -12,14 +12,16 @@
  *     MIGFS_IOC_HISTORY  struct migfs_history  the last hand-overs of the file
  *     MIGFS_IOC_STATUS   struct migfs_files    the open files, now
  *     MIGFS_IOC_EVENTS   struct migfs_files    their transitions, as they end; waits for the next
+ *     MIGFS_IOC_TIMELINE struct migfs_timeline one of these hand-overs, step by step
  *     MIGFS_IOC_MOUNT    struct migfs_mount    the mount itself
+ *     MIGFS_IOC_STATS    struct migfs_stats    what it has done so far, counted
  *
  * Each is for the file of the descriptor. On a directory it is for all open files below, but for
- * HISTORY; MOUNT is for the mount, whatever the descriptor is of.
+ * HISTORY and TIMELINE; MOUNT and STATS are for the mount, whatever the descriptor is of.
  *
- * Rights: STATUS, EVENTS and MOUNT, any descriptor. Pids and commands are shown to root and to the
- * file's owner. ACQUIRE, RELEASE and FORGET, a descriptor open for writing; on a directory, root.
- * HISTORY, a descriptor open for writing, or any of root or the file's owner.
+ * Rights: STATUS, EVENTS, MOUNT and STATS, any descriptor. Pids and commands are shown to root and
+ * to the file's owner. ACQUIRE, RELEASE and FORGET, a descriptor open for writing; on a directory,
+ * root. HISTORY and TIMELINE, a descriptor open for writing, or any of root or the file's owner.
  *
  * All calls may be made from any thread, at once. All fields are in the machine's byte order; the
  * layout is the same for 32-bit and 64-bit programs.
@@ -285,6 +287,87 @@ struct migfs_history {
     struct migfs_handover handovers[MIGFS_HISTORY_HANDOVERS]; /* out: the first `count` of them */
 };
 
+/* TIMELINE ------------------------------------------------------------------------------------ */
+
+/* The transitions that a lock, an unlock or a call leads to: migfs(8). */
+enum migfs_handoff_kind {
+    MIGFS_HANDOFF_ACQUIRE = 0,   /* the host becomes owner */
+    MIGFS_HANDOFF_SHARE = 1,     /* it locks for writing beside others */
+    MIGFS_HANDOFF_LOCK = 2,      /* a lock that means no more than itself */
+    MIGFS_HANDOFF_MORE_LOCK = 3, /* one more of an owner */
+    MIGFS_HANDOFF_FORGET = 4,
+    MIGFS_HANDOFF_RELEASE = 5,   /* the host hands over */
+    MIGFS_HANDOFF_DOWNGRADE = 6, /* the owner shares from now on */
+    MIGFS_HANDOFF_DEMOTE = 7,    /* the owner writes no more: the first part of QEMU's release */
+    MIGFS_HANDOFF_UNLOCK = 8,
+    MIGFS_HANDOFF_MORE_UNLOCK = 9, /* one of several of an owner */
+};
+#define MIGFS_HANDOFF_KINDS 10
+
+/* What each of them is made of. */
+enum migfs_step {
+    MIGFS_STEP_LOCK = 0, /* take the lock in the store */
+    MIGFS_STEP_TEST = 1, /* wait until no other host writes */
+    MIGFS_STEP_DROP = 2, /* drop what the store's client has cached */
+    MIGFS_STEP_READ_RECORD = 3,
+    MIGFS_STEP_INVALIDATE = 4, /* drop what the kernel has cached */
+    MIGFS_STEP_VERIFY = 5,     /* read what the last owner wrote, and compare */
+    MIGFS_STEP_WRITE_RECORD = 6,
+    MIGFS_STEP_FLUSH = 7, /* write mapped pages out */
+    MIGFS_STEP_DRAIN = 8, /* wait for the writes under way */
+    MIGFS_STEP_SYNC = 9,  /* all that was written comes to the store's disk */
+    MIGFS_STEP_UNLOCK = 10,
+};
+#define MIGFS_STEPS 11
+
+#define MIGFS_TIMELINE_SPANS 24
+
+/* A step under way. */
+struct migfs_span {
+    __u32 start_us;    /* since the side's started_ns */
+    __u32 duration_us; /* rounded up; of one that waited and was tried again, all of it */
+    __u16 kind;        /* enum migfs_handoff_kind: of which transition */
+    __u16 step;        /* enum migfs_step */
+    __u32 reserved;
+};
+
+/* migfs_side.flags */
+#define MIGFS_SIDE_KNOWN                                                                           \
+    0x1u /* else all the rest is zero: the host failed, or an old migfs has it */
+#define MIGFS_SIDE_CLOCK 0x2u /* clock_ahead_ns is known */
+#define MIGFS_SIDE_CUT 0x4u   /* there were more spans: these are the last ones */
+
+/*
+ * What one host did in a row: from the first unlock to the end of its release, or from the first
+ * lock to the end of its acquire.
+ */
+struct migfs_side {
+    __u32 flags;      /* MIGFS_SIDE_* */
+    __u32 span_count; /* of `spans` */
+    __s64 started_ns; /* by the host's clock, since 1970-01-01 UTC */
+    __u64 duration_ns;
+    __s64
+        clock_ahead_ns; /* how far that clock is ahead of the store's, as its last beacon showed */
+    __u64 clock_unsure_ns; /* and how much more or less it may be */
+    char host[MIGFS_HOST_NAME_SIZE];
+    __u8 boot_id[16]; /* two sides with the same one have one clock */
+    struct migfs_span spans[MIGFS_TIMELINE_SPANS];
+};
+
+/*
+ * One hand-over of those that HISTORY tells of. Each side is written soon after its end by the host
+ * whose it is. Errors as of HISTORY, and
+ *     ENODATA    neither side is known of that generation, or of any
+ */
+struct migfs_timeline {
+    __u32 version;    /* in: MIGFS_IOC_VERSION */
+    __u32 flags;      /* in: 0 */
+    __u64 generation; /* in: that the hand-over began; 0: of the last one whose acquire is known.
+                         out: which it is */
+    struct migfs_side release;
+    struct migfs_side acquire;
+};
+
 /* MOUNT --------------------------------------------------------------------------------------- */
 
 /* migfs_mount.flags */
@@ -314,6 +397,78 @@ struct migfs_mount {
     char source[4096];                      /* out: SOURCE, where the daemon sees it */
 };
 
+/* STATS --------------------------------------------------------------------------------------- */
+
+/* What the kernel asks for, in groups. */
+enum migfs_request {
+    MIGFS_REQUEST_OTHER = 0, /* none of the following */
+    MIGFS_REQUEST_LOOKUP = 1,
+    MIGFS_REQUEST_FORGET = 2, /* gets no answer, as INTERRUPT */
+    MIGFS_REQUEST_GETATTR = 3,
+    MIGFS_REQUEST_SETATTR = 4,
+    MIGFS_REQUEST_ACCESS = 5,
+    MIGFS_REQUEST_READLINK = 6,
+    MIGFS_REQUEST_MAKE = 7,   /* mknod, mkdir, symlink, link */
+    MIGFS_REQUEST_REMOVE = 8, /* unlink, rmdir */
+    MIGFS_REQUEST_RENAME = 9,
+    MIGFS_REQUEST_STATFS = 10,
+    MIGFS_REQUEST_XATTR = 11,
+    MIGFS_REQUEST_OPENDIR = 12,
+    MIGFS_REQUEST_READDIR = 13,
+    MIGFS_REQUEST_RELEASEDIR = 14,
+    MIGFS_REQUEST_OPEN = 15, /* and create */
+    MIGFS_REQUEST_READ = 16,
+    MIGFS_REQUEST_WRITE = 17,
+    MIGFS_REQUEST_FLUSH = 18,   /* a close of a descriptor */
+    MIGFS_REQUEST_RELEASE = 19, /* of the last one */
+    MIGFS_REQUEST_FSYNC = 20,
+    MIGFS_REQUEST_FALLOCATE = 21,
+    MIGFS_REQUEST_LSEEK = 22,
+    MIGFS_REQUEST_COPY = 23, /* copy_file_range */
+    MIGFS_REQUEST_GETLK = 24,
+    MIGFS_REQUEST_SETLK = 25,  /* lock or unlock, at once */
+    MIGFS_REQUEST_SETLKW = 26, /* lock, after a wait */
+    MIGFS_REQUEST_IOCTL = 27,
+    MIGFS_REQUEST_INTERRUPT = 28,
+};
+#define MIGFS_REQUEST_KINDS 29
+
+#define MIGFS_COUNTER_BUCKETS 26
+
+/* How often, how often in vain, and how long it took. */
+struct migfs_counter {
+    __u64 begun;  /* requests: that were taken; of the others those that ended */
+    __u64 failed; /* that ended with an error, whoever made it: ENOENT of a lookup, too */
+    __u64 sum_ns; /* of those that ended */
+    __u64 buckets[MIGFS_COUNTER_BUCKETS]; /* [i]: of them, those that took more than 2^(i-1) µs and
+                                             up to 2^i; [0] up to 1 µs, the last one all longer */
+};
+
+/* All since the mount; none of them ever falls. Room is left for more kinds. */
+struct migfs_counters {
+    __u64 bytes_read; /* that programs got, and what they wrote; what the kernel serves by itself,
+                         from its cache or by io=passthrough, does not come here */
+    __u64 bytes_written;
+    __u64 fences;         /* files whose locks were lost while this host was owner */
+    __u64 stale_acquires; /* acquires refused: the store gave other data than what was written */
+    __u64 foreign_writes; /* times that somebody wrote a file who had not acquired it */
+    __u64 conflicts;      /* locks that made no owner, since another host was writing */
+    __u64 reserved[10];
+    struct migfs_counter requests[32]; /* by enum migfs_request */
+    struct migfs_counter handoffs[12]; /* by enum migfs_handoff_kind */
+    struct migfs_counter steps[12];    /* by enum migfs_step */
+};
+
+/* Never waits for the store. */
+struct migfs_stats {
+    __u32 version;                  /* in: MIGFS_IOC_VERSION */
+    __u32 flags;                    /* in: 0 */
+    __u64 instance;                 /* out: drawn at the mount, where all counters were 0 */
+    __s64 mounted_ns;               /* out: since 1970-01-01 UTC */
+    __u32 open_files[8];            /* out: now, by enum migfs_state */
+    struct migfs_counters counters; /* out */
+};
+
 #define MIGFS_IOC_TYPE 0xdc
 #define MIGFS_IOC_ACQUIRE _IOWR(MIGFS_IOC_TYPE, 1, struct migfs_handoff)
 #define MIGFS_IOC_RELEASE _IOWR(MIGFS_IOC_TYPE, 2, struct migfs_handoff)
@@ -322,5 +477,7 @@ struct migfs_mount {
 #define MIGFS_IOC_FORGET _IOWR(MIGFS_IOC_TYPE, 5, struct migfs_handoff)
 #define MIGFS_IOC_HISTORY _IOWR(MIGFS_IOC_TYPE, 6, struct migfs_history)
 #define MIGFS_IOC_MOUNT _IOWR(MIGFS_IOC_TYPE, 7, struct migfs_mount)
+#define MIGFS_IOC_STATS _IOWR(MIGFS_IOC_TYPE, 8, struct migfs_stats)
+#define MIGFS_IOC_TIMELINE _IOWR(MIGFS_IOC_TYPE, 9, struct migfs_timeline)
 
 #endif

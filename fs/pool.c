@@ -28,10 +28,7 @@ struct pool {
 
 int64_t pool_now_ns(void)
 {
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+    return monotonic_ns();
 }
 
 static int64_t in_ms(unsigned delay_ms)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "serve.h"
 
+#include "device.h"
 #include "log.h"
 #include "loop.h"
 #include "operations.h"
@@ -44,8 +45,10 @@ int serve_detach(struct serve *serve)
     pid_t child;
 
     signals_block();
-    if (serve->context->options.foreground)
+    if (serve->context->options.foreground) {
+        log_open(true);
         return SERVE_DONE;
+    }
     if (pipe2(ready, O_CLOEXEC) < 0) {
         log_error("cannot make a pipe: %s", strerror(errno));
         return SERVE_SYSTEM;
@@ -235,12 +238,14 @@ int serve_mount(struct serve *serve)
         log_error("'%s' could not be mounted", serve->mountpoint);
         return SERVE_MOUNT;
     }
+    if (device_count(serve->context) != 0)
+        return SERVE_SYSTEM; /* libfuse has said why */
     status = session_initialise(serve->context);
     if (status)
         return status;
     serve->context->loop = loop_new(serve->context);
     if (!serve->context->loop) {
-        log_error("cannot make ready to serve: %s", strerror(errno));
+        log_error("cannot make ready to serve: out of memory");
         return SERVE_SYSTEM;
     }
     limits_say(serve);

@@ -3,21 +3,20 @@
 
 #include "backing.h"
 #include "description.h"
-#include "events.h"
 #include "guard.h"
-#include "history_file.h"
 #include "lock_wait.h"
 #include "log.h"
+#include "measure.h"
 #include "metadata.h"
 #include "notify.h"
 #include "record_file.h"
 #include "refresh.h"
+#include "report.h"
 #include "step.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 /* Between two tests while another host is on its way out. */
@@ -77,10 +76,12 @@ static enum handoff_step begin(struct context *context, struct transition *trans
     pthread_mutex_lock(&inode->mutex);
     const enum handoff_kind kind = kind_of(transition, &inode->owner);
     const struct handoff_plan plan = plan_of(context, transition, kind);
+    transition->state_before = owner_state(&inode->owner);
     step = handoff_begin(&transition->handoff, &inode->owner, &plan);
     pthread_mutex_unlock(&inode->mutex);
     transition->begun = true;
     transition->started_ns = pool_now_ns();
+    measure_begin(transition);
     return step;
 }
 
@@ -128,94 +129,6 @@ static int prepare(struct context *context, struct transition *transition)
 }
 
 /* ---- ending ---- */
-
-static bool is_handoff(enum handoff_kind kind)
-{
-    return kind == HANDOFF_ACQUIRE || kind == HANDOFF_SHARE || kind == HANDOFF_RELEASE ||
-           kind == HANDOFF_DOWNGRADE;
-}
-
-static void report(struct context *context, struct transition *transition)
-{
-    struct inode *inode = transition->job.inode;
-    const enum handoff_kind kind = transition->handoff.plan.kind;
-    struct timespec now;
-
-    const int error = transition->handoff.answer;
-
-    if (kind == HANDOFF_FORGET && error == 0)
-        log_notice("inode %ju is accepted as it is", (uintmax_t)inode->identity.ino);
-    if (!is_handoff(kind))
-        return;
-    clock_gettime(CLOCK_REALTIME, &now);
-    pthread_mutex_lock(&inode->mutex);
-    const struct handoff_report last = {
-        .time_ns = now.tv_sec * INT64_C(1000000000) + now.tv_nsec,
-        .released = !takes(&transition->change),
-        .duration_ns = (uint64_t)(pool_now_ns() - transition->started_ns),
-        .bytes_flushed = transition->bytes_flushed,
-        .pages_dropped = transition->pages_dropped,
-        .bytes_prefetched = transition->bytes_prefetched,
-        .verified = transition->verify.verdict,
-    };
-    if (error == 0 && !transition->handoff.contested)
-        inode->last_handoff = last;
-    const uint64_t generation = inode->owner.generation;
-    const enum owner_state state = owner_state(&inode->owner);
-    if (kind == HANDOFF_DOWNGRADE && state != OWNER_OWNER) {
-        /* Others may write from now on, and what was digested here may be overwritten. */
-        trace_watch_off(&inode->watch);
-        digest_ring_stop(&inode->digests);
-    }
-    pthread_mutex_unlock(&inode->mutex);
-
-    if (error != 0)
-        log_error("%s of inode %ju failed: %s; it is %s", handoff_kind_name(kind),
-                  (uintmax_t)inode->identity.ino, strerror(-error), owner_state_name(state));
-    else if (transition->handoff.contested)
-        log_notice("inode %ju is locked, but another host writes it: no owner here",
-                   (uintmax_t)inode->identity.ino);
-    else
-        log_info("%s of inode %ju: %s, generation %ju", handoff_kind_name(kind),
-                 (uintmax_t)inode->identity.ino, owner_state_name(state), (uintmax_t)generation);
-    if (last.bytes_prefetched > 0)
-        log_info("inode %ju: %ju bytes of its tables were read ahead",
-                 (uintmax_t)inode->identity.ino, (uintmax_t)last.bytes_prefetched);
-    if (transition->pages_stayed)
-        log_warning("inode %ju: the store kept pages that could not be dropped; reads go past them",
-                    (uintmax_t)inode->identity.ino);
-    events_publish(context, inode);
-}
-
-/* Of an acquire that raised the generation. The release left its part in the record. */
-static bool history_entry_of(struct context *context, const struct transition *transition,
-                             struct history_entry *entry)
-{
-    const struct handoff *handoff = &transition->handoff;
-    const struct record_seen *seen = transition->verify.seen;
-    struct inode *inode = transition->job.inode;
-
-    if (handoff->plan.kind != HANDOFF_ACQUIRE || handoff->answer != 0 || !handoff->plan.writes ||
-        !record_file_is_kept(context, inode))
-        return false;
-    pthread_mutex_lock(&inode->mutex);
-    const bool is_recorded = inode->owner.recorded;
-    *entry = (struct history_entry){
-        .generation = inode->owner.generation,
-        .verified = transition->verify.verdict,
-        .time_ns = inode->last_handoff.time_ns,
-        .acquire_ns = inode->last_handoff.duration_ns,
-        .identity = record_identity_of(inode),
-    };
-    pthread_mutex_unlock(&inode->mutex);
-    memcpy(entry->to, context->host.name, sizeof(entry->to));
-    if (seen && seen->is_valid) {
-        memcpy(entry->from, seen->record.host.name, sizeof(entry->from));
-        entry->release_ns = seen->record.duration_ns;
-        entry->flushed_bytes = seen->record.flushed_bytes;
-    }
-    return is_recorded && !handoff->contested;
-}
 
 /*
  * `released` lasts until the handles that are open now are closed, whoever opens it later. The
@@ -326,6 +239,7 @@ static void go_on(struct context *context, struct transition *transition, enum h
             pool_pass(context->pool, &transition->job);
             return;
         }
+        measure_step_begin(transition);
         step_carry_out(context, transition, step, &outcome);
         if (step == HANDOFF_STEP_TEST && outcome.error == 0 && outcome.conflict &&
             test_goes_on(transition)) {
@@ -336,6 +250,7 @@ static void go_on(struct context *context, struct transition *transition, enum h
             pool_hold(context->pool, &transition->job, VERIFY_AGAIN_MS);
             return;
         }
+        measure_step_end(context, transition, step, outcome.error);
         say_unheard(transition, step, outcome.error);
         outcome.expired = pool_expired(context->pool, &transition->job);
         pthread_mutex_lock(&inode->mutex);
@@ -350,11 +265,8 @@ static void go_on(struct context *context, struct transition *transition, enum h
     guard_acquired(context, inode);
     if (transition->handoff.plan.kind == HANDOFF_RELEASE || transition->handoff.contested)
         mark_released(inode, transition->closing);
-    report(context, transition);
-
-    struct history_entry entry;
-    if (history_entry_of(context, transition, &entry))
-        history_file_add(context, &entry);
+    measure_end(context, transition);
+    report_transition(context, transition);
     finish(context, transition, transition->handoff.answer);
 }
 

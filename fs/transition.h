@@ -8,6 +8,7 @@
 #define MIGFS_FS_TRANSITION_H
 
 #include "cache/handoff.h"
+#include "cache/timeline.h"
 #include "lock.h"
 #include "pool.h"
 #include "verify.h"
@@ -40,6 +41,9 @@ struct transition {
     struct lock_claims claims;
     unsigned deadline_ms;
     int64_t started_ns;
+    int64_t step_started_ns; /* 0: none is under way */
+    enum owner_state state_before;
+    struct timeline timeline; /* of its steps so far */
     uint64_t bytes_before, bytes_flushed, pages_dropped, bytes_prefetched;
     struct trace_look look_at_sync; /* begun with SYNC */
     uint64_t pages_at_sync;         /* of the inode's pages_written_back, when SYNC began */

@@ -6,6 +6,7 @@
 #include "metadata.h"
 #include "pool.h"
 #include "read_back.h"
+#include "stats.h"
 #include "status.h"
 
 #include <errno.h>
@@ -36,7 +37,7 @@ static char *path_of(struct context *context, struct inode *inode)
 }
 
 /* Remembers what was said of the inode; false: the same was said before. */
-static bool is_news(struct inode *inode, const struct trace *now)
+static bool is_news(struct context *context, struct inode *inode, const struct trace *now)
 {
     pthread_mutex_lock(&inode->mutex);
     const bool news =
@@ -46,6 +47,8 @@ static bool is_news(struct inode *inode, const struct trace *now)
         inode->foreign_trace = *now;
     }
     pthread_mutex_unlock(&inode->mutex);
+    if (news)
+        stats_event(context->stats, STATS_FOREIGN_WRITE);
     return news;
 }
 
@@ -55,7 +58,7 @@ static void say_written(struct context *context, struct inode *inode, const stru
     const bool refused = context->options.fence == FENCE_STRICT;
     char *path;
 
-    if (!is_news(inode, now) && !refused)
+    if (!is_news(context, inode, now) && !refused)
         return;
     path = path_of(context, inode);
     log_warning("%s: somebody who never acquired it wrote it since host %s handed it over "
@@ -76,6 +79,7 @@ static void say_stale(struct context *context, const struct handle *handle,
     pthread_mutex_lock(&inode->mutex);
     inode->stale_acquires++;
     pthread_mutex_unlock(&inode->mutex);
+    stats_event(context->stats, STATS_STALE_ACQUIRE);
     log_error(
         "%s: stale: the %u bytes at offset %ju are not what host %s wrote before it handed "
         "the file over (generation %ju), and by length and times nobody wrote it since; not "
@@ -97,6 +101,7 @@ static void say_changed(struct context *context, struct inode *inode,
     inode->foreign_writes++;
     const uint64_t generation = inode->owner.generation;
     pthread_mutex_unlock(&inode->mutex);
+    stats_event(context->stats, STATS_FOREIGN_WRITE);
     metadata_drop(inode);
     if (extent)
         log_warning("%s: somebody else wrote it while this host owns it (generation %ju): the %u "

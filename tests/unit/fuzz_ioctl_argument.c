@@ -16,7 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const unsigned commands[] = {MIGFS_IOC_ACQUIRE, MIGFS_IOC_RELEASE, MIGFS_IOC_STATUS,
                                         MIGFS_IOC_EVENTS,  MIGFS_IOC_FORGET,  MIGFS_IOC_HISTORY,
-                                        MIGFS_IOC_MOUNT};
+                                        MIGFS_IOC_MOUNT,   MIGFS_IOC_STATS,   MIGFS_IOC_TIMELINE};
     const struct ioctl_argument before = {.call = IOCTL_EVENTS, .ino = 1, .cursor = 2};
     struct ioctl_argument argument = before;
     unsigned command;

@@ -67,6 +67,17 @@ def histories():
     yield b"\xff" + bytes(256) + entry(65, 1) + bytes(256) + entry(3, 3)
 
 
+def timelines():
+    """As cache/timeline.h lays it out."""
+    fields = [(0, b"MIGFSTML" + u32(1, 1)), (24, u64(7, 1, 0, 0, 10 ** 18, 5000, 3, 10 ** 7)),
+              (88, u32(0, 2)), (112, b"host-a"),
+              (176, u32(0, 10, 5 | 9 << 16, 10, 20, 5 | 10 << 16))]
+    yield b"\1" + with_fields(512, fields)
+    yield b"\1" + with_fields(512, [*fields, (12, u32(0)), (88, u32(1, 24))])
+    yield b"\0" + with_fields(512, fields)
+    yield b"\1" + with_fields(511, fields)
+
+
 def beacons():
     """As cache/beacon.h lays it out."""
     fields = [(0, b"MIGFSBCN" + u32(1, 60)), (24, u64(1000, 900, 77) + bytes(range(32))),
@@ -79,11 +90,12 @@ def beacons():
 
 def ioctl_arguments():
     """The choice of a command, of right sizes, its bytes, and version 2 with what follows."""
-    for choice in range(7, 14):
+    for choice in range(9, 18):
         yield bytes([choice, 1]) + bytes(4) + u32(2, 0)
-    status = 7 + 2
+    status, timeline = 9 + 2, 9 + 8
     yield bytes([status, 1]) + bytes(4) + u32(2, 1) + u64(77, 3)
-    yield bytes([7, 1]) + bytes(4) + u32(2, 0, 0, 0, 0, 4711)
+    yield bytes([timeline, 1]) + bytes(4) + u32(2, 0) + u64(77)
+    yield bytes([9, 1]) + bytes(4) + u32(2, 0, 0, 0, 0, 4711)
 
 
 def image(version, clusters=16, extensions=b"", snapshots=0):
@@ -118,7 +130,7 @@ def command_lines():
     yield b"-h"
 
 
-TARGETS = {"record": records, "history": histories, "beacon": beacons,
+TARGETS = {"record": records, "history": histories, "timeline": timelines, "beacon": beacons,
            "ioctl_argument": ioctl_arguments, "qcow2": images, "options": command_lines}
 
 

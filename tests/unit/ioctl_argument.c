@@ -299,6 +299,49 @@ static void test_a_mount_is_asked_for_with_nothing_but_its_version(void **state)
                          -EINVAL);
 }
 
+static void test_counters_are_asked_for_with_nothing_but_their_version(void **state)
+{
+    static struct migfs_stats stats = {.version = MIGFS_IOC_VERSION};
+    static const struct migfs_stats bad[] = {
+        {.version = MIGFS_IOC_VERSION + 1},
+        {.version = MIGFS_IOC_VERSION, .flags = 1},
+    };
+    const size_t size = sizeof(stats);
+    struct ioctl_argument argument;
+
+    (void)state;
+    assert_int_equal(ioctl_argument_parse(MIGFS_IOC_STATS, &stats, size, size, &argument), 0);
+    assert_int_equal(argument.call, IOCTL_STATS);
+    assert_int_equal(ioctl_argument_parse(MIGFS_IOC_STATS, &stats, size - 1, size, &argument),
+                     -EINVAL);
+    assert_int_equal(ioctl_argument_parse(MIGFS_IOC_STATS, &stats, size, size - 1, &argument),
+                     -EINVAL);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_int_equal(ioctl_argument_parse(MIGFS_IOC_STATS, &bad[i], size, size, &argument),
+                         -EINVAL);
+}
+
+static void test_a_timeline_is_asked_for_by_its_generation(void **state)
+{
+    static struct migfs_timeline timeline = {.version = MIGFS_IOC_VERSION, .generation = 12};
+    static const struct migfs_timeline bad[] = {
+        {.version = MIGFS_IOC_VERSION - 1},
+        {.version = MIGFS_IOC_VERSION, .flags = 1},
+    };
+    const size_t size = sizeof(timeline);
+    struct ioctl_argument argument;
+
+    (void)state;
+    assert_int_equal(ioctl_argument_parse(MIGFS_IOC_TIMELINE, &timeline, size, size, &argument), 0);
+    assert_int_equal(argument.call, IOCTL_TIMELINE);
+    assert_int_equal(argument.generation, 12);
+    assert_int_equal(ioctl_argument_parse(MIGFS_IOC_TIMELINE, &timeline, size - 1, size, &argument),
+                     -EINVAL);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_int_equal(ioctl_argument_parse(MIGFS_IOC_TIMELINE, &bad[i], size, size, &argument),
+                         -EINVAL);
+}
+
 static void test_a_call_of_others_is_not_ours(void **state)
 {
     const struct migfs_files files = {.version = MIGFS_IOC_VERSION};
@@ -323,6 +366,8 @@ int main(void)
         cmocka_unit_test(test_a_wrong_argument_is_refused),
         cmocka_unit_test(test_a_history_is_asked_for_with_nothing_but_its_version),
         cmocka_unit_test(test_a_mount_is_asked_for_with_nothing_but_its_version),
+        cmocka_unit_test(test_counters_are_asked_for_with_nothing_but_their_version),
+        cmocka_unit_test(test_a_timeline_is_asked_for_by_its_generation),
         cmocka_unit_test(test_a_call_of_others_is_not_ours),
     };
 

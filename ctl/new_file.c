@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "new_file.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* As open(2) would have made it: mkstemp(3) lets nobody else read it, such as an exporter. */
+static bool open_to_all(int fd)
+{
+    const mode_t mask = umask(0);
+
+    (void)umask(mask); /* cannot fail */
+    return fchmod(fd, 0666 & ~mask) == 0;
+}
+
+static bool make(struct new_file *file)
+{
+    const int fd = mkstemp(file->draft);
+
+    if (fd < 0)
+        return false;
+    file->stream = open_to_all(fd) ? fdopen(fd, "w") : NULL;
+    if (file->stream != NULL)
+        return true;
+
+    const int error = errno;
+
+    (void)close(fd); /* nothing was written */
+    (void)unlink(file->draft);
+    errno = error;
+    return false;
+}
+
+bool new_file_begin(struct new_file *file, const char *path)
+{
+    *file = (struct new_file){.path = path};
+    if (asprintf(&file->draft, "%s.XXXXXX", path) < 0) {
+        errno = ENOMEM;
+        return false;
+    }
+    if (make(file))
+        return true;
+    free(file->draft);
+    return false;
+}
+
+bool new_file_end(struct new_file *file, bool is_good)
+{
+    bool is_done = is_good && fflush(file->stream) == 0 && !ferror(file->stream);
+    int error = errno;
+
+    if (fclose(file->stream) != 0 && is_done) {
+        error = errno;
+        is_done = false;
+    }
+    if (is_done && rename(file->draft, file->path) != 0) {
+        error = errno;
+        is_done = false;
+    }
+    if (!is_done)
+        (void)unlink(file->draft); /* what is left of it says so by its name */
+    free(file->draft);
+    errno = error;
+    return is_done;
+}
