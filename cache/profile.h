@@ -48,8 +48,9 @@ struct profile_locks {
 /*
  * Reads the locks. `recognised` is memory between calls, false at first: with PROFILE_AUTO an
  * owner that held two of 100, 101, and one of 200–203, as read locks of those bytes alone (not as
- * part of a longer range) is QEMU, and stays so for as long as any of 100–103 or 200–203 is held. With
- * PROFILE_RANGE it remembers that a lock of the length was one of the whole file, which may grow.
+ * part of a longer range) is QEMU, and stays so for as long as any of 100–103 or 200–203 is held.
+ * With PROFILE_RANGE it remembers that a lock of the length was one of the whole file, which may
+ * grow.
  */
 enum claim profile_claim(enum profile profile, const struct profile_locks *locks, bool *recognised);
 

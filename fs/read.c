@@ -32,16 +32,18 @@ enum read_way {
     READ_REFUSED,
     READ_PREFETCHED, /* `buffer` is filled */
     READ_BELOW,      /* as the handle has it */
+    READ_FOR_GOOD,   /* the same, for pages that the kernel keeps above until a transition */
     READ_FRESH,      /* from the server, past its client's cache */
 };
 
 /* A handle that bypasses every cache is fresh as it is, and gives its own errors. */
 static enum read_way read_way(struct context *context, const struct handle *handle, char *buffer,
-                              size_t size, off_t offset)
+                              size_t size, off_t offset, bool by_pages)
 {
     struct inode *inode = handle->inode;
 
     pthread_mutex_lock(&inode->mutex);
+    const bool is_kept = by_pages && owner_may_cache(&inode->owner);
     const bool is_fenced =
         owner_state(&inode->owner) == OWNER_FENCED && handle->open_number <= inode->opens_at_fence;
     const bool fresh = owner_asks_server(&inode->owner) || inode->distrusts_below;
@@ -52,12 +54,27 @@ static enum read_way read_way(struct context *context, const struct handle *hand
         return READ_REFUSED;
     if (prefetched)
         return READ_PREFETCHED;
-    return !fresh || !context->options.coherence || handle->flags & O_DIRECT ? READ_BELOW
-                                                                             : READ_FRESH;
+    if (fresh && context->options.coherence && !(handle->flags & O_DIRECT))
+        return READ_FRESH;
+    return is_kept ? READ_FOR_GOOD : READ_BELOW;
+}
+
+/*
+ * The kernel's pages above serve from now on, whatever is opened: the store's client need not keep
+ * them, too. A page of it that is large goes with its last part, and so what is behind is covered.
+ */
+#define LARGEST_PAGE ((off_t)2 << 20)
+
+static void forget_below(const struct handle *handle, off_t offset, ssize_t count)
+{
+    const off_t start = offset > LARGEST_PAGE ? offset - LARGEST_PAGE : 0;
+
+    if (count > 0) /* advice: an error has no meaning */
+        (void)posix_fadvise(handle->fd, start, offset + count - start, POSIX_FADV_DONTNEED);
 }
 
 static ssize_t read_once(struct context *context, struct handle *handle, size_t size, off_t offset,
-                         const char **bytes)
+                         bool by_pages, const char **bytes)
 {
     char *buffer = backing_buffer();
     ssize_t count;
@@ -67,13 +84,17 @@ static ssize_t read_once(struct context *context, struct handle *handle, size_t 
     *bytes = buffer;
     if (size > BACKING_MOST_BYTES)
         size = BACKING_MOST_BYTES;
-    switch (read_way(context, handle, buffer, size, offset)) {
+    switch (read_way(context, handle, buffer, size, offset, by_pages)) {
     case READ_REFUSED:
         return -EIO;
     case READ_PREFETCHED:
         return (ssize_t)size;
     case READ_BELOW:
         return read_cached(handle, buffer, size, offset);
+    case READ_FOR_GOOD:
+        count = read_cached(handle, buffer, size, offset);
+        forget_below(handle, offset, count);
+        return count;
     case READ_FRESH:
         break;
     }
@@ -84,13 +105,13 @@ static ssize_t read_once(struct context *context, struct handle *handle, size_t 
 }
 
 static ssize_t read_bytes(struct context *context, struct handle *handle, size_t size, off_t offset,
-                          const char **bytes)
+                          bool by_pages, const char **bytes)
 {
     unsigned tries = 0;
     ssize_t count;
 
     do
-        count = read_once(context, handle, size, offset, bytes);
+        count = read_once(context, handle, size, offset, by_pages, bytes);
     while (protect_again(context, handle->inode, count, &tries));
     return count;
 }
@@ -108,10 +129,11 @@ static void reply(fuse_req_t req, struct inode *inode, const char *bytes, ssize_
     fuse_reply_buf(req, bytes, (size_t)count);
 }
 
-static void read_now(fuse_req_t req, struct handle *handle, size_t size, off_t offset)
+static void read_now(fuse_req_t req, struct handle *handle, size_t size, off_t offset,
+                     bool by_pages)
 {
     const char *bytes = NULL;
-    const ssize_t count = read_bytes(context_of(req), handle, size, offset, &bytes);
+    const ssize_t count = read_bytes(context_of(req), handle, size, offset, by_pages, &bytes);
 
     reply(req, handle->inode, bytes, count);
 }
@@ -138,7 +160,7 @@ static ssize_t again(struct deferred *deferred)
 {
     struct reading *reading = (struct reading *)deferred;
 
-    return read_bytes(deferred->context, reading->handle, reading->size, reading->offset,
+    return read_bytes(deferred->context, reading->handle, reading->size, reading->offset, false,
                       &reading->bytes);
 }
 
@@ -148,7 +170,7 @@ static void begin(struct reading *reading)
 
     reading->bytes = deferred->room;
     switch (read_way(deferred->context, reading->handle, deferred->room, reading->size,
-                     reading->offset)) {
+                     reading->offset, false)) {
     case READ_REFUSED:
         deferred_answer(deferred, -EIO);
         break;
@@ -156,6 +178,7 @@ static void begin(struct reading *reading)
         deferred_answer(deferred, (ssize_t)reading->size);
         break;
     case READ_BELOW:
+    case READ_FOR_GOOD: /* not of O_DIRECT */
         deferred_read(deferred, reading->handle->fd, reading->size, reading->offset);
         break;
     case READ_FRESH:
@@ -195,5 +218,5 @@ void read_serve(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
     pages_note(handle->inode, fi->lock_owner, size);
     handle_follow_flags(handle, fi->flags);
     if (!read_deferred(req, handle, size, offset))
-        read_now(req, handle, size, offset);
+        read_now(req, handle, size, offset, fi->lock_owner == 0);
 }

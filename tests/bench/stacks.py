@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What is measured side by side: the directory itself, migfs, and what people use today. Each stack
 has a directory of its own on the same disk."""
+import contextlib
 import os
 import shutil
+import subprocess
 
 import testbed
 
@@ -30,6 +32,14 @@ class Place:
                     file.write(block[:min(SHARED_MIB, mebibytes - at) << 20])
                 os.fsync(file.fileno())
         return os.path.join(self.path, name)
+
+    @contextlib.contextmanager
+    def owned(self, path):
+        """The file as a guest's host has it: open, and where there are owners, owned."""
+        with open(path, "r+b"):
+            if self.name in OWNERS:
+                subprocess.run([testbed.binary("migfsctl"), "acquire", path], check=True)
+            yield
 
     def cpu_s(self):
         """Of the server, since its start; 0 without one."""
@@ -71,6 +81,7 @@ def bindfs(bed, source):
 STACKS = {
     "native": lambda bed, source: None,
     "migfs": migfs(PATIENT),
+    "migfs-threads": migfs(f"io_uring=off,{PATIENT}"),
     "migfs-passthrough": migfs(f"io=passthrough,{PATIENT}"),
     "migfs-coherence-off": migfs("coherence=off"),
     "passthrough_hp": peer(),
@@ -78,6 +89,7 @@ STACKS = {
     "bindfs": bindfs,
     "mergerfs": mergerfs,
 }
+OWNERS = ("migfs", "migfs-threads", "migfs-passthrough")
 QUICK = ("native", "migfs", "migfs-passthrough", "bindfs")
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What is done to each stack. A workload gives a Sample: how much of its unit, so that more is
 better, and what a request cost its server in processor time."""
+import contextlib
 import dataclasses
 import json
 import os
@@ -43,15 +44,20 @@ def fio(bed, effort, path, *arguments):
             max(side["runtime"] for side in sides) / 1000)
 
 
+def read_whole(path):
+    with open(path, "rb") as file:
+        while file.read(1 << 20):
+            pass
+
+
 def of_fio(name, *arguments, megabytes=False, hot=False, quick=True):
     def run(bed, place, effort):
         path = place.data(effort.hot_mib if hot else effort.data_mib)
-        if hot:
-            with open(path, "rb") as file:
-                while file.read(1 << 20):
-                    pass
-        before = place.cpu_s()
-        requests, count, seconds = fio(bed, effort, path, *arguments)
+        with place.owned(path) if hot else contextlib.nullcontext():
+            if hot:
+                read_whole(path)
+            before = place.cpu_s()
+            requests, count, seconds = fio(bed, effort, path, *arguments)
         cpu_us = (place.cpu_s() - before) * 1e6 / max(requests, 1)
         return Sample((count / 1e6 if megabytes else requests) / seconds, cpu_us)
     return Workload(name, "MB/s" if megabytes else "requests/s", run, quick)
@@ -100,10 +106,10 @@ def page_cache(_bed, place, effort):
     with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as file:
         file.write("1")
     before = cached_mib()
-    with open(path, "rb") as file:
-        while file.read(1 << 20):
-            pass
-    return Sample(effort.copy_mib / max(cached_mib() - before, 1))
+    with place.owned(path):
+        read_whole(path)
+        kept = cached_mib() - before
+    return Sample(effort.copy_mib / max(kept, 1))
 
 
 def cached_mib():
