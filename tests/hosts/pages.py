@@ -14,7 +14,7 @@ theme = Theme("pages")
 LEFT = Stack(options=QUICK, leaves_pages=True)
 LEFT_AND_KEPT = Stack(options=QUICK, leaves_pages=True, skip="INVALIDATE")
 BYTES = 1 << 20  # fewer are dropped at once
-LARGE_BYTES = 64 << 20
+LARGE_BYTES = 16 << 20
 PAGE = 4096
 
 
@@ -120,11 +120,11 @@ def what_is_stored_by_a_mapping_comes_along_and_clean_pages_cost_nothing(pair):
     a.ask("lock 1 w 0 0")
     a.read(1, 0, LARGE_BYTES)
     a.ask(f"map 1 {LARGE_BYTES}")
-    for page in range(0, 1024, 2):
+    for page in range(0, 256, 2):
         a.ask(f"store 1 {page * PAGE} {PAGE} M")
     a.ask("unlock 1 0 0")
     stored = pair.stored(name)
-    lost = [page for page in range(0, 1024, 2)
+    lost = [page for page in range(0, 256, 2)
             if stored[page * PAGE:(page + 1) * PAGE] != b"M" * PAGE]
     expect(not lost, f"{len(lost)} pages of the mapping did not come along")
 
