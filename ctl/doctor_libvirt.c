@@ -25,11 +25,10 @@ static bool is_at_or_below(const char *path, const char *directory)
 
 /* ---- qemu.conf ---- */
 
-/* What follows `name =` in the last line that begins so; lists go over several lines. */
+/* What follows `name =` in the first line that begins so, as libvirt reads it. */
 static const char *setting_of(const char *text, const char *name)
 {
     const size_t length = strlen(name);
-    const char *found = NULL;
 
     for (const char *line = text; line != NULL; line = strchr(line, '\n')) {
         line += strspn(line, " \t\n");
@@ -38,18 +37,28 @@ static const char *setting_of(const char *text, const char *name)
         const char *value = line + length + strspn(line + length, " \t");
 
         if (*value == '=')
-            found = value + 1 + strspn(value + 1, " \t\n");
+            return value + 1 + strspn(value + 1, " \t\n");
     }
-    return found;
+    return NULL;
 }
 
-/* Whether one of a list's texts is the directory, or one that it is in. */
+/* Whether the path names the directory, or one that it is in; libvirt follows links, too. */
+static bool path_covers(const char *path, const char *directory)
+{
+    char *real = realpath(path, NULL);
+    const bool covers = is_at_or_below(directory, real != NULL ? real : path);
+
+    free(real);
+    return covers;
+}
+
+/* Whether one of a list's texts covers the directory. One text alone is no list to libvirt. */
 static bool list_covers(const char *list, const char *directory)
 {
     const char *end = list + strcspn(list, "]");
 
     if (*list != '[')
-        end = list + strcspn(list, "\n"); /* one text alone is a list, too */
+        return false;
     while (list < end) {
         char text[4096];
         const char *open = memchr(list, '"', (size_t)(end - list));
@@ -62,7 +71,7 @@ static bool list_covers(const char *list, const char *directory)
         while (length > 1 && text[length - 1] == '/')
             length--;
         text[length] = '\0';
-        if (length > 0 && is_at_or_below(directory, text))
+        if (length > 0 && path_covers(text, directory))
             return true;
         list = close + 1;
     }
@@ -134,12 +143,14 @@ static void look_at_driver(struct guests *guests, const char *guest, const struc
         strcmp(disk->cache, "directsync") == 0)
         return;
     guests->said++;
-    doctor_say(guests->doctor, strcmp(disk->cache, "unsafe") == 0 ? COLOUR_RED : COLOUR_YELLOW,
-               "virsh edit the guest: cache='none' in the driver of the disk",
-               strcmp(disk->cache, "unsafe") == 0
-                   ? "%s: %s has cache='%s': what the guest flushes may be lost"
-                   : "%s: %s has cache='%s': libvirt refuses to migrate it without --unsafe",
-               guest, disk->path, disk->cache[0] != '\0' ? disk->cache : "default");
+    doctor_say(
+        guests->doctor, strcmp(disk->cache, "unsafe") == 0 ? COLOUR_RED : COLOUR_YELLOW,
+        "virsh edit the guest: cache='none' in the driver of the disk",
+        strcmp(disk->cache, "unsafe") == 0
+            ? "%s: %s has cache='%s': what the guest flushes may be lost"
+            : "%s: %s has cache='%s': what the store refuses is lost, and libvirt migrates it "
+              "with QEMU 4.0 or newer only",
+        guest, disk->path, disk->cache[0] != '\0' ? disk->cache : "default");
 }
 
 static void look_at(struct guests *guests, const char *guest, const struct guest_disk *disk)

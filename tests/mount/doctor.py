@@ -305,11 +305,16 @@ def descriptors(bed):
 def libvirt_settings(bed):
     _, mount = served(bed)
     conf = "/etc/libvirt/qemu.conf"
+    link = bed.unique("link")
+    os.symlink(mount.path, link)
     for colour, text in (
             ("red", ""),
             ("red", f'# shared_filesystems = [ "{mount.path}" ]\n'),
             ("red", f'shared_filesystems = [ "{mount.path}x", "/elsewhere" ]\n'),
+            ("red", f'shared_filesystems = "{mount.path}"\n'),  # libvirt does not start with it
+            ("red", f'shared_filesystems = [ ]\nshared_filesystems = [ "{mount.path}" ]\n'),
             ("yellow", "dynamic_ownership = 0\n"),
+            ("green", f'shared_filesystems = [ "{link}" ]\n'),
             ("green", f'shared_filesystems = [ "{mount.path}" ]\n'),
             ("green", f'shared_filesystems=[\n  "/elsewhere",\n  "{bed.root}/"\n]\n'),
             ("green", f'dynamic_ownership = 0\nshared_filesystems = [ "{mount.path}/" ]')):
@@ -333,7 +338,7 @@ def guests(bed):
 
     found(disk(inside)).expect("guests", "yellow", "vm.xml", inside, "cache='default'", "'none'")
     found(disk(inside, '<driver type="raw" cache="writeback"/>')).expect(
-        "guests", "yellow", "cache='writeback'")
+        "guests", "yellow", "cache='writeback'", "QEMU 4.0")
     found(disk(inside, "<driver cache='unsafe'/>")).expect("guests", "red", "cache='unsafe'")
     found(disk(source + "/image", "<driver cache='none'/>")).expect(
         "guests", "red", source + "/image", "past migfs")
