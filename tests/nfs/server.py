@@ -15,6 +15,7 @@ LEASE_S = 10
 IMAGE_BYTES = 2 << 30
 NESTED_BYTES = 16 << 20
 SECTOR_BYTES = 512
+STARTS = 10
 PROC = "/proc/fs/nfsd"
 GRACE_SWITCHES = (f"{PROC}/v4_end_grace", "/proc/fs/lockd/nlm_end_grace")
 VARIABLE = "/var/lib/nfs"
@@ -105,6 +106,16 @@ def wait_for(condition, seconds, what):
         time.sleep(0.1)
 
 
+def remembers_clients():
+    """Whether nfsdcld has opened the pipe that nfsd made for it; else nobody could reclaim anything
+    after a restart."""
+    for pid in sh("pidof", "nfsdcld").split():
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            if os.readlink(f"/proc/{pid}/fd/{fd}").endswith("/nfsd/cld"):
+                return True
+    return False
+
+
 @contextlib.contextmanager
 def full(directory):
     """Meanwhile not a block is left on the disk of a directory, not even for root."""
@@ -150,8 +161,15 @@ class Server:
         os.unlink("/run/rpcbind.sock")
 
     def start(self):
-        sh("nfsdcld")
+        # Who remembers the clients has a second to hear of a start (linux/fs/nfsd/nfs4recover.c): it
+        # goes before all others.
+        sh("chrt", "--fifo", "1", "nfsdcld")
         self.threads_start()
+        for _ in range(STARTS):
+            if remembers_clients():
+                break
+            self.threads_end()
+            self.threads_start()
         sh("rpc.mountd")
         self.export()
         # Nobody can have locks to reclaim: no grace at the first start.
@@ -163,10 +181,15 @@ class Server:
         write("/proc/sys/fs/nfs/nlm_grace_period", LEASE_S)
         sh("rpc.nfsd", "--lease-time", LEASE_S, "--grace-time", LEASE_S, "8")
 
+    def threads_end(self):
+        sh("rpc.nfsd", "0")
+
     def restart(self):
         """It loses all that it has in memory; its clients have the grace period to reclaim it."""
-        sh("rpc.nfsd", "0")
+        self.threads_end()
         self.threads_start()
+        if not remembers_clients():
+            raise OSError("the server does not remember its clients: nfsdcld did not hear of it")
 
     def wait_grace(self):
         """Waits for the end of the grace periods after a restart: while the one of NFSv3 goes on
