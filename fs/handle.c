@@ -141,7 +141,6 @@ static void unlink_from_inode(struct handle *handle)
         handle->next->previous = handle->previous;
     inode->open_handles--;
     inode->writable_handles -= handle_writes(handle);
-    inode->uncached_writers -= handle->is_uncached;
     pthread_mutex_unlock(&inode->mutex);
 }
 

@@ -114,10 +114,9 @@ struct inode {
     int writeback_error;         /* of a page that the kernel wrote back: 0 or a negative errno */
     unsigned open_handles;
     unsigned writable_handles;
-    unsigned uncached_writers; /* open.h's: handles by which is written past the kernel's pages */
-    uint64_t opens;            /* ever */
-    struct handle *handles;    /* open ones */
-    int direct_fd;             /* read-only O_DIRECT description, or -1 */
+    uint64_t opens;         /* ever */
+    struct handle *handles; /* open ones */
+    int direct_fd;          /* read-only O_DIRECT description, or -1 */
     unsigned direct_readers;
     bool direct_is_over; /* closed by its last reader */
     bool direct_refused; /* the store has no O_DIRECT: drop and read */

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
-#include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -24,6 +23,10 @@
  * request's own.
  */
 #define ROOM_ALIGNMENT ((size_t)4096)
+
+/* What is under way is looked after when so many were taken from the device. */
+#define MOST_TAKEN 32
+
 #define WRITE_HEADER (sizeof(struct fuse_in_header) + sizeof(struct fuse_write_in))
 
 /* Memory for one request and its data. */
@@ -153,8 +156,11 @@ static ssize_t answer_any(struct loop *loop, const struct iovec *parts, int coun
 
 ssize_t loop_answer(struct loop *loop, const struct iovec *parts, int count)
 {
+    const struct fuse_out_header *header = parts[0].iov_base;
     ssize_t written = -1;
 
+    if (header->unique == 0) /* a notification, good anywhere */
+        return writev(loop->device, parts, count);
     errno = ENOENT;
     if (self)
         written = writev(self->device, parts, count);
@@ -177,13 +183,6 @@ static int device_clone(int device)
     return clone;
 }
 
-static bool connection_ended(int device)
-{
-    struct pollfd poll_fd = {.fd = device};
-
-    return poll(&poll_fd, 1, 0) == 1 && (poll_fd.revents & POLLERR);
-}
-
 static void end(struct loop *loop, int error)
 {
     if (atomic_exchange(&loop->is_over, true))
@@ -203,8 +202,8 @@ static bool receive(struct worker *worker, int device)
 
     if (!worker->buffer)
         worker->buffer = buffer_take(worker);
-    if (!worker->buffer) {
-        end(loop, -ENOMEM);
+    if (!worker->buffer) { /* the request waits for better times */
+        nanosleep(&(const struct timespec){.tv_nsec = 10 * 1000 * 1000}, NULL);
         return false;
     }
     size = device_read(loop->context, device, request_of(worker->buffer),
@@ -214,8 +213,8 @@ static bool receive(struct worker *worker, int device)
         worker->buffer->device = device;
         return true;
     }
-    /* ENOENT: the request was given up while it was read. An abort shows as ECONNABORTED. */
-    if (size == 0 || errno == ENODEV || (errno == ECONNABORTED && connection_ended(device)))
+    /* ENOENT: the request was given up while it was read. ECONNABORTED: the connection was. */
+    if (size == 0 || errno == ENODEV || errno == ECONNABORTED)
         end(loop, 0);
     else if (errno != EINTR && errno != EAGAIN && errno != ENOENT)
         end(loop, -errno);
@@ -267,10 +266,14 @@ static void leave_device(struct loop *loop)
     pthread_mutex_unlock(&loop->mutex);
 }
 
-/* While a few take requests as they come, more at the device would have one each. */
+/*
+ * While a few take requests as they come, more at the device would have one each; and one thread is
+ * to be had for what these leave to others.
+ */
 static bool may_read(const struct loop *loop)
 {
-    return loop->ring_users == 0 || loop->readers + loop->ring_users < loop->most_ring_users ||
+    return (loop->ring_users == 0 && loop->readers + 1 < loop->most_threads) ||
+           loop->readers + loop->ring_users < loop->most_ring_users ||
            (loop->readers == 0 && !loop->poller);
 }
 
@@ -288,7 +291,9 @@ static struct loop_task *await_turn(struct loop *loop)
     if (loop->tasks) {
         task = loop->tasks;
         loop->tasks = task->next;
-        if (!loop->tasks)
+        if (loop->tasks)
+            thread_call(loop); /* who was called for it may have been this thread */
+        else
             loop->tasks_end = &loop->tasks;
     } else {
         loop->readers++;
@@ -344,8 +349,14 @@ struct ring *loop_ring(void)
 
 void loop_wait_begin(void)
 {
-    if (self && self->defers)
-        leave_device(self->loop);
+    if (!self || !self->defers)
+        return;
+    ring_submit(self->ring); /* as who the thread is, and without waiting for what follows */
+    pthread_mutex_lock(&self->loop->mutex);
+    if (self->loop->poller == self)
+        self->loop->poller = NULL;
+    pthread_mutex_unlock(&self->loop->mutex);
+    leave_device(self->loop);
 }
 
 int loop_device(void)
@@ -372,6 +383,11 @@ static bool ring_make(struct worker *worker)
     return worker->ring;
 }
 
+static bool is_passing(int error)
+{
+    return error == ENOMEM || error == EMFILE || error == ENFILE || error == EAGAIN;
+}
+
 /* Whether the thread has a ring, or makes one. */
 static bool has_ring(struct worker *worker)
 {
@@ -381,7 +397,7 @@ static bool has_ring(struct worker *worker)
         return true;
     if (atomic_load(&loop->has_no_ring))
         return false;
-    if (!ring_make(worker) && !atomic_exchange(&loop->has_no_ring, true))
+    if (!ring_make(worker) && !is_passing(errno) && !atomic_exchange(&loop->has_no_ring, true))
         log_warning("no io_uring: %s; each request takes a thread while it is under way. See "
                     "sysctl kernel.io_uring_disabled and what filters system calls, or mount with "
                     "io_uring=off",
@@ -454,7 +470,9 @@ static void process_deferrable(struct worker *worker)
 /* What came meanwhile; what may take its time is for others. */
 static void take_more(struct worker *worker)
 {
-    while (ring_under_way(worker->ring) < RING_MOST && receive(worker, worker->clone)) {
+    for (unsigned taken = 0; taken < MOST_TAKEN && ring_under_way(worker->ring) < RING_MOST &&
+                             !atomic_load(&worker->loop->is_over) && receive(worker, worker->clone);
+         taken++) {
         if (is_deferrable(worker)) {
             process_deferrable(worker);
         } else {
@@ -471,7 +489,9 @@ static void serve_by_ring(struct worker *worker)
     process_deferrable(worker);
     while (ring_under_way(worker->ring) > 0) {
         take_more(worker);
-        ring_wait(worker->ring, watches(worker) ? worker->clone : -1);
+        const bool polls = watches(worker) && !atomic_load(&worker->loop->is_over);
+
+        ring_wait(worker->ring, polls ? worker->clone : -1);
     }
     ring_leave(worker);
 }
@@ -497,7 +517,7 @@ static void *serve(void *argument)
     struct loop *loop = worker->loop;
 
     self = worker;
-    while (!atomic_load(&loop->is_over)) {
+    for (;;) {
         struct loop_task *task = await_turn(loop);
 
         if (task) {
@@ -505,6 +525,8 @@ static void *serve(void *argument)
             task->run(task);
             continue;
         }
+        if (atomic_load(&loop->is_over))
+            break;
         const bool received = receive(worker, loop->device);
         end_turn(loop);
         if (received)
@@ -531,6 +553,8 @@ struct loop *loop_new(struct context *context)
     loop->device = fuse_session_fd(context->session);
     loop->most_threads = context->options.workers;
     loop->most_ring_users = processors > 2 ? (unsigned)processors : 2;
+    if (loop->most_ring_users > loop->most_threads / 2)
+        loop->most_ring_users = loop->most_threads / 2; /* the others wait, or do what waits */
     loop->tasks_end = &loop->tasks;
     atomic_init(&loop->has_no_ring, !context->options.io_uring);
     sem_init(&loop->over, 0, 0);

@@ -38,6 +38,16 @@ static bool is_uncached_writer(const struct context *context, const struct handl
            writes_past_pages(context);
 }
 
+/* Of one that is closing no write is to come. With the inode's mutex held. */
+static bool has_uncached_writer(const struct inode *inode)
+{
+    for (const struct handle *handle = inode->handles; handle; handle = handle->next) {
+        if (handle->is_uncached && !atomic_load(&handle->may_be_closing))
+            return true;
+    }
+    return false;
+}
+
 /*
  * What the kernel may keep of this open. While owner its pages stay whatever is opened (fact 13);
  * what is read of a file that another host writes shall not stay at all. What is appended lands at
@@ -55,8 +65,7 @@ static void set_open_flags(struct context *context, struct handle *handle,
     const bool may_cache = owner_may_cache(&inode->owner);
     const bool asks = owner_asks_server(&inode->owner);
     handle->is_uncached = !may_cache && !direct && is_uncached_writer(context, handle);
-    inode->uncached_writers += handle->is_uncached;
-    const bool is_beside_one = inode->uncached_writers > 0;
+    const bool is_beside_one = has_uncached_writer(inode);
     pthread_mutex_unlock(&inode->mutex);
     fi->keep_cache = may_cache;
     fi->direct_io = direct || is_beside_one || (appends && !may_cache) ||

@@ -132,6 +132,8 @@ static void reply(fuse_req_t req, struct inode *inode, const char *bytes, ssize_
 static void read_now(fuse_req_t req, struct handle *handle, size_t size, off_t offset,
                      bool by_pages)
 {
+    loop_wait_begin();
+
     const char *bytes = NULL;
     const ssize_t count = read_bytes(context_of(req), handle, size, offset, by_pages, &bytes);
 

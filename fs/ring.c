@@ -45,7 +45,7 @@ void ring_submit(struct ring *ring)
     while (io_uring_sq_ready(&ring->uring) > 0) {
         const int count = io_uring_submit(&ring->uring);
 
-        if (count < 0 && count != -EINTR && count != -EAGAIN && count != -EBUSY)
+        if (count < 0 && count != -EINTR && count != -EAGAIN && count != -EBUSY && count != -ENOMEM)
             abort(); /* the ring is ours and so are the entries: nothing else is left */
     }
 }

@@ -291,13 +291,13 @@ void serve_close(struct serve *serve)
 {
     struct context *context = serve->context;
 
+    loop_free(context->loop); /* with the last descriptors of the connection but the session's */
+    context->loop = NULL;
     if (context->session) {
         fuse_session_unmount(context->session);
         fuse_session_destroy(context->session);
         context->session = NULL;
     }
-    loop_free(context->loop);
-    context->loop = NULL;
     if (context->source_fd >= 0)
         close(context->source_fd);
     context->source_fd = -1;
