@@ -57,6 +57,9 @@ static int write_job(const struct record_directory *directory, const struct hist
     return close(fd) == 0 || error != 0 ? error : -errno;
 }
 
+/* A hand-over takes several locks or unlocks of the guest: its calls come first. */
+#define WRITE_DELAY_MS 500
+
 static void run(struct context *context, struct job *job)
 {
     const struct history_job *added = (struct history_job *)job;
@@ -88,7 +91,7 @@ void history_file_add(struct context *context, const struct history_entry *entry
     /* In the turn of the root, which nothing else waits for. */
     added->job = (struct job){
         .inode = inode_find(context->inodes, FUSE_ROOT_ID), .run = run, .free = job_free};
-    pool_submit_later(context->pool, &added->job, POOL_AFTER_ANSWER_MS);
+    pool_submit_later(context->pool, &added->job, WRITE_DELAY_MS);
 }
 
 int history_file_read(struct context *context, struct inode *inode,
