@@ -14,7 +14,7 @@ _migfsctl()
 
     COMPREPLY=()
     if [[ $COMP_CWORD -eq 1 ]]; then
-        COMPREPLY=($(compgen -W "$(_migfsctl_usage | cut -d ' ' -f 1) --help --version" \
+        COMPREPLY=($(compgen -W "$(_migfsctl_usage | cut -d ' ' -f 1 | uniq) --help --version" \
             -- "$current"))
         return
     fi
