@@ -3,6 +3,7 @@
 not times. Of some hand-overs the least of each direction, for the client and what follows an answer
 have calls of their own: renewals, the lock on a record, the beacon."""
 import collections
+import time
 
 import cell as cells
 import testbed
@@ -31,12 +32,28 @@ def calls(mountpoint):
     return found
 
 
+def without_clients(asked):
+    return {name: count for name, count in asked.items() if name not in OF_CLIENT}
+
+
+def settled(mountpoint):
+    """The calls so far, once what follows the last answer (a history's) has come: none for as long
+    as twice its delay."""
+    last = calls(mountpoint)
+    while True:
+        time.sleep(1.0)
+        now = calls(mountpoint)
+        if without_clients(now) == without_clients(last):
+            return now
+        last = now
+
+
 def counted(site, host, call):
     mountpoint = site.client(host).mountpoint
-    before = calls(mountpoint)
+    before = settled(mountpoint)
     call()
     asked = calls(mountpoint) - before
-    return {name: count for name, count in asked.items() if name not in OF_CLIENT}
+    return without_clients(asked)
 
 
 def told(asked):
