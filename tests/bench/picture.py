@@ -12,7 +12,8 @@ import matplotlib
 matplotlib.use("svg")
 import matplotlib.pyplot as plot  # noqa: E402
 
-COLOURS = {"migfs": "#1b6ca8", "migfs-passthrough": "#6fb1de", "migfs-coherence-off": "#b5d5ee",
+COLOURS = {"migfs": "#1b6ca8", "migfs-threads": "#44546a", "migfs-passthrough": "#6fb1de",
+           "migfs-coherence-off": "#b5d5ee",
            "passthrough_hp": "#b7a57a", "passthrough_hp-daemon": "#8d99ae", "bindfs": "#e07a5f",
            "mergerfs": "#81b29a"}
 
