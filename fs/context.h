@@ -35,7 +35,8 @@ struct context {
     struct lock_table *locks;
     struct record_directory *records;
     struct inode *record_inode; /* of their directory, hidden from the mount; NULL: none known */
-    struct loop *loop;          /* from the mount on */
+    struct device *device;      /* these two from the mount on */
+    struct loop *loop;
     struct pool *pool;
     struct own_opens *own_opens;
     struct events *events;

@@ -3,6 +3,7 @@
 
 #include "backing.h"
 #include "caller.h"
+#include "device.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -76,7 +77,7 @@ struct deferred *deferred_new(struct context *context, size_t bytes,
         return NULL;
     deferred->context = context;
     deferred->room = loop_room_take();
-    deferred->device = loop_device();
+    deferred->device = device_present();
     deferred->answer = answer;
     deferred->again = again;
     return deferred;
@@ -104,7 +105,7 @@ static void run_again(struct loop_task *task)
 {
     struct deferred *deferred = deferred_of(task);
 
-    loop_resume(deferred->device);
+    device_resume(deferred->device);
     deferred_again(deferred);
     loop_ended();
 }
@@ -119,7 +120,7 @@ static void io_done(struct ring_io *io, ssize_t result)
         loop_hand(deferred->context, &deferred->task);
         return;
     }
-    loop_resume(deferred->device);
+    device_resume(deferred->device);
     deferred_answer(deferred, result);
     loop_ended();
 }

@@ -1,13 +1,31 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "device.h"
 
-#include "loop.h"
 #include "stats.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <linux/fuse.h>
 #include <stddef.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/uio.h>
 #include <unistd.h>
+
+struct clone {
+    struct clone *next;
+    int fd;
+};
+
+struct device {
+    struct stats *stats;
+    int fd;                         /* the session's */
+    _Atomic(struct clone *) clones; /* only ever grows */
+};
+
+static _Thread_local int present_fd = -1;
+
+/* ---- counting ---- */
 
 static const enum migfs_request kinds[] = {
     [FUSE_LOOKUP] = MIGFS_REQUEST_LOOKUP,       [FUSE_FORGET] = MIGFS_REQUEST_FORGET,
@@ -45,20 +63,10 @@ static bool has_answer(uint32_t opcode)
            opcode != FUSE_NOTIFY_REPLY && opcode != FUSE_DESTROY;
 }
 
-ssize_t device_read(struct context *context, int fd, void *buffer, size_t size)
+static void count_request(struct stats *stats, const struct fuse_in_header *header)
 {
-    const struct fuse_in_header *header = buffer;
-    const ssize_t count = read(fd, buffer, size);
-
-    if (count >= (ssize_t)sizeof(*header))
-        stats_request_begin(context->stats, kind_of(header->opcode),
-                            has_answer(header->opcode) ? header->unique : 0);
-    return count;
-}
-
-static ssize_t read_request(int fd, void *buffer, size_t size, void *userdata)
-{
-    return device_read(userdata, fd, buffer, size);
+    stats_request_begin(stats, kind_of(header->opcode),
+                        has_answer(header->opcode) ? header->unique : 0);
 }
 
 static uint32_t bytes_taken(const struct iovec *vector, int count)
@@ -68,10 +76,8 @@ static uint32_t bytes_taken(const struct iovec *vector, int count)
     return written && vector[1].iov_len == sizeof(*written) ? written->size : 0;
 }
 
-/* Counted before it goes: who has the answer finds it counted. */
-static ssize_t write_answer(int fd, struct iovec *vector, int count, void *userdata)
+static void count_answer(struct stats *stats, const struct iovec *vector, int count)
 {
-    const struct context *context = userdata;
     const struct fuse_out_header *header = vector[0].iov_base;
     const struct stats_answer answer = {
         .error = header->error,
@@ -79,15 +85,139 @@ static ssize_t write_answer(int fd, struct iovec *vector, int count, void *userd
         .bytes_taken = bytes_taken(vector, count),
     };
 
-    if (header->unique != 0) /* else a notification */
-        stats_request_end(context->stats, header->unique, &answer);
-    return context->loop ? loop_answer(context->loop, vector, count) : writev(fd, vector, count);
+    stats_request_end(stats, header->unique, &answer);
 }
 
-int device_count(struct context *context)
+/* ---- reading ---- */
+
+ssize_t device_read(struct device *device, int fd, void *buffer, size_t size)
+{
+    const ssize_t count = read(fd, buffer, size);
+
+    if (count >= (ssize_t)sizeof(struct fuse_in_header)) {
+        count_request(device->stats, buffer);
+        present_fd = fd;
+    }
+    return count;
+}
+
+int device_present(void)
+{
+    return present_fd;
+}
+
+void device_resume(int fd)
+{
+    present_fd = fd;
+}
+
+static ssize_t read_request(int fd, void *buffer, size_t size, void *userdata)
+{
+    const struct context *context = userdata;
+
+    return device_read(context->device, fd, buffer, size);
+}
+
+/* ---- answering ---- */
+
+/*
+ * Of a request that another thread has read, or the answer to an interrupt that came by another way
+ * than what it is about: no other descriptor knows the request.
+ */
+static ssize_t answer_anywhere(const struct device *device, const struct iovec *vector, int count)
+{
+    ssize_t written = writev(device->fd, vector, count);
+
+    for (const struct clone *clone = atomic_load(&device->clones);
+         clone && written < 0 && errno == ENOENT; clone = clone->next)
+        written = writev(clone->fd, vector, count);
+    return written;
+}
+
+/* Counted before it goes: who has the answer finds it counted. */
+static ssize_t write_answer(int fd, struct iovec *vector, int count, void *userdata)
+{
+    const struct context *context = userdata;
+    const struct fuse_out_header *header = vector[0].iov_base;
+    ssize_t written;
+
+    if (header->unique == 0) /* a notification */
+        return writev(fd, vector, count);
+    count_answer(context->device->stats, vector, count);
+    if (present_fd < 0)
+        return answer_anywhere(context->device, vector, count);
+    written = writev(present_fd, vector, count);
+    return written < 0 && errno == ENOENT ? answer_anywhere(context->device, vector, count)
+                                          : written;
+}
+
+/* ---- the descriptors ---- */
+
+static int clone_open(int device_fd)
+{
+    const int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    uint32_t number = (uint32_t)device_fd;
+
+    if (fd >= 0 && ioctl(fd, FUSE_DEV_IOC_CLONE, &number) != 0) {
+        const int error = errno;
+
+        close(fd);
+        errno = error;
+        return -1;
+    }
+    return fd;
+}
+
+int device_clone(struct device *device)
+{
+    struct clone *clone = calloc(1, sizeof(*clone));
+
+    if (!clone)
+        return -1;
+    clone->fd = clone_open(device->fd);
+    if (clone->fd < 0) {
+        const int error = errno;
+
+        free(clone);
+        errno = error;
+        return -1;
+    }
+    clone->next = atomic_load(&device->clones);
+    while (!atomic_compare_exchange_weak(&device->clones, &clone->next, clone))
+        ;
+    return clone->fd;
+}
+
+int device_descriptor(const struct device *device)
+{
+    return device->fd;
+}
+
+struct device *device_new(struct context *context)
 {
     static const struct fuse_custom_io io = {.read = read_request, .writev = write_answer};
+    struct device *device = calloc(1, sizeof(*device));
 
-    return fuse_session_custom_io(context->session, &io, sizeof(io),
-                                  fuse_session_fd(context->session));
+    if (!device)
+        return NULL;
+    device->stats = context->stats;
+    device->fd = fuse_session_fd(context->session);
+    if (fuse_session_custom_io(context->session, &io, sizeof(io), device->fd) == 0)
+        return device;
+    free(device);
+    return NULL;
+}
+
+void device_free(struct device *device)
+{
+    struct clone *clone, *next;
+
+    if (!device)
+        return;
+    for (clone = atomic_load(&device->clones); clone; clone = next) {
+        next = clone->next;
+        close(clone->fd);
+        free(clone);
+    }
+    free(device);
 }

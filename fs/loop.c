@@ -1,59 +1,36 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "loop.h"
 
+#include "buffer.h"
 #include "deferred.h"
 #include "device.h"
 #include "log.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/fuse.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
-/*
- * A request is read so that the bytes of a WRITE are aligned; what is before them is for the
- * request's own.
- */
-#define ROOM_ALIGNMENT ((size_t)4096)
-
 /* What is under way is looked after when so many were taken from the device. */
 #define MOST_TAKEN 32
-
-#define WRITE_HEADER (sizeof(struct fuse_in_header) + sizeof(struct fuse_write_in))
-
-/* Memory for one request and its data. */
-struct buffer {
-    struct loop_task task; /* while it waits for a thread */
-    struct buffer *next;   /* while it is unused */
-    int device;            /* where its request was read */
-    size_t size;           /* of the request */
-};
-_Static_assert(sizeof(struct buffer) + WRITE_HEADER <= ROOM_ALIGNMENT, "room for a header");
 
 struct worker {
     struct loop *loop;
     struct worker *next; /* of all */
     pthread_t thread;
-    atomic_int clone;      /* of the device, that does not wait; -1: none yet */
+    int clone;             /* of the device, that does not wait; -1: none yet */
     struct ring *ring;     /* NULL: none yet; made after the clone */
     struct buffer *buffer; /* for the next request, or the present one's; NULL: it was taken */
-    struct buffer *unused;
-    unsigned unused_count;
-    int device;  /* the one of the request that is served */
-    bool defers; /* that may be begun on the ring */
+    struct buffers buffers;
+    bool defers; /* the present request may be begun on the ring */
 };
 
 struct loop {
     struct context *context;
-    int device;
     sem_t over;
     atomic_bool is_over;
     atomic_int error;
@@ -77,53 +54,15 @@ static _Thread_local struct worker *self;
 
 /* ---- memory ---- */
 
-static char *room_of(struct buffer *buffer)
-{
-    return (char *)buffer + ROOM_ALIGNMENT;
-}
-
-static char *request_of(struct buffer *buffer)
-{
-    return room_of(buffer) - WRITE_HEADER;
-}
-
-static struct buffer *buffer_take(struct worker *worker)
-{
-    struct buffer *buffer = worker->unused;
-
-    if (!buffer)
-        return aligned_alloc(ROOM_ALIGNMENT, 2 * ROOM_ALIGNMENT + LOOP_ROOM);
-    worker->unused = buffer->next;
-    worker->unused_count--;
-    return buffer;
-}
-
 /* Handed requests take theirs to other threads: no thread keeps more than it may need at once. */
-static void buffer_return(struct worker *worker, struct buffer *buffer)
+static void give_back(struct worker *worker, struct buffer *buffer)
 {
-    if (worker->unused_count >= (worker->ring ? RING_MOST : 1)) {
-        free(buffer);
-        return;
-    }
-    buffer->next = worker->unused;
-    worker->unused = buffer;
-    worker->unused_count++;
-}
-
-static void buffers_free(struct worker *worker)
-{
-    struct buffer *buffer;
-
-    free(worker->buffer);
-    while ((buffer = worker->unused)) {
-        worker->unused = buffer->next;
-        free(buffer);
-    }
+    buffer_return(&worker->buffers, buffer, worker->ring ? RING_MOST : 1);
 }
 
 char *loop_room_take(void)
 {
-    char *room = room_of(self->buffer);
+    char *room = buffer_room(self->buffer);
 
     self->buffer = NULL;
     return room;
@@ -131,57 +70,10 @@ char *loop_room_take(void)
 
 void loop_room_return(char *room)
 {
-    buffer_return(self, (struct buffer *)(void *)(room - ROOM_ALIGNMENT));
+    give_back(self, buffer_of_room(room));
 }
 
 /* ---- the device ---- */
-
-/*
- * The answer to an interrupt, or of a thread that is none of these, may be for any descriptor: no
- * other knows the request.
- */
-static ssize_t answer_any(struct loop *loop, const struct iovec *parts, int count)
-{
-    ssize_t written = writev(loop->device, parts, count);
-
-    for (struct worker *worker = atomic_load(&loop->workers);
-         worker && written < 0 && errno == ENOENT; worker = worker->next) {
-        const int clone = atomic_load(&worker->clone);
-
-        if (clone >= 0)
-            written = writev(clone, parts, count);
-    }
-    return written;
-}
-
-ssize_t loop_answer(struct loop *loop, const struct iovec *parts, int count)
-{
-    const struct fuse_out_header *header = parts[0].iov_base;
-    ssize_t written = -1;
-
-    if (header->unique == 0) /* a notification, good anywhere */
-        return writev(loop->device, parts, count);
-    errno = ENOENT;
-    if (self)
-        written = writev(self->device, parts, count);
-    return written < 0 && errno == ENOENT ? answer_any(loop, parts, count) : written;
-}
-
-/* A descriptor of the same connection that does not wait, or -1 with errno. */
-static int device_clone(int device)
-{
-    const int clone = open("/dev/fuse", O_RDWR | O_CLOEXEC | O_NONBLOCK);
-    uint32_t number = (uint32_t)device;
-
-    if (clone >= 0 && ioctl(clone, FUSE_DEV_IOC_CLONE, &number) != 0) {
-        const int error = errno;
-
-        close(clone);
-        errno = error;
-        return -1;
-    }
-    return clone;
-}
 
 static void end(struct loop *loop, int error)
 {
@@ -201,13 +93,13 @@ static bool receive(struct worker *worker, int device)
     ssize_t size;
 
     if (!worker->buffer)
-        worker->buffer = buffer_take(worker);
+        worker->buffer = buffer_take(&worker->buffers);
     if (!worker->buffer) { /* the request waits for better times */
         nanosleep(&(const struct timespec){.tv_nsec = 10 * 1000 * 1000}, NULL);
         return false;
     }
-    size = device_read(loop->context, device, request_of(worker->buffer),
-                       WRITE_HEADER + LOOP_ROOM + ROOM_ALIGNMENT);
+    size = device_read(loop->context->device, device, buffer_request(worker->buffer),
+                       BUFFER_REQUEST_BYTES);
     if (size > 0) {
         worker->buffer->size = (size_t)size;
         worker->buffer->device = device;
@@ -236,8 +128,7 @@ static void thread_add(struct loop *loop)
     if (!worker)
         return;
     worker->loop = loop;
-    worker->device = loop->device;
-    atomic_init(&worker->clone, -1);
+    worker->clone = -1;
     if (pthread_create(&worker->thread, NULL, serve, worker) != 0) {
         free(worker);
         return;
@@ -257,13 +148,11 @@ static void thread_call(struct loop *loop)
         thread_add(loop);
 }
 
-/* Before the calling thread is busy for long: somebody else is to take the next request. */
-static void leave_device(struct loop *loop)
+/* If nobody would take the next request. With the mutex held. */
+static void call_reader(struct loop *loop)
 {
-    pthread_mutex_lock(&loop->mutex);
     if (loop->readers == 0 && !loop->poller)
         thread_call(loop);
-    pthread_mutex_unlock(&loop->mutex);
 }
 
 /*
@@ -295,6 +184,7 @@ static struct loop_task *await_turn(struct loop *loop)
             thread_call(loop); /* who was called for it may have been this thread */
         else
             loop->tasks_end = &loop->tasks;
+        call_reader(loop); /* it may be busy with it for long */
     } else {
         loop->readers++;
     }
@@ -302,11 +192,20 @@ static struct loop_task *await_turn(struct loop *loop)
     return task;
 }
 
-static void end_turn(struct loop *loop)
+/*
+ * The thread has its request: whether it may use its ring, if it wants to. Else it may be busy for
+ * long, and somebody else is to take the next one.
+ */
+static bool end_turn(struct loop *loop, bool wants_ring)
 {
     pthread_mutex_lock(&loop->mutex);
     loop->readers--;
+    const bool rings = wants_ring && loop->ring_users < loop->most_ring_users;
+    loop->ring_users += rings;
+    if (!rings)
+        call_reader(loop);
     pthread_mutex_unlock(&loop->mutex);
+    return rings;
 }
 
 void loop_hand(struct context *context, struct loop_task *task)
@@ -326,9 +225,8 @@ void loop_hand(struct context *context, struct loop_task *task)
 static void process(struct worker *worker)
 {
     struct buffer *buffer = worker->buffer;
-    const struct fuse_buf request = {.mem = request_of(buffer), .size = buffer->size};
+    const struct fuse_buf request = {.mem = buffer_request(buffer), .size = buffer->size};
 
-    worker->device = buffer->device;
     fuse_session_process_buf(worker->loop->context->session, &request);
 }
 
@@ -337,8 +235,9 @@ static void run_request(struct loop_task *task)
     struct buffer *buffer = (struct buffer *)(void *)task;
 
     if (self->buffer)
-        buffer_return(self, self->buffer);
+        give_back(self, self->buffer);
     self->buffer = buffer;
+    device_resume(buffer->device);
     process(self);
 }
 
@@ -355,18 +254,8 @@ void loop_wait_begin(void)
     pthread_mutex_lock(&self->loop->mutex);
     if (self->loop->poller == self)
         self->loop->poller = NULL;
+    call_reader(self->loop);
     pthread_mutex_unlock(&self->loop->mutex);
-    leave_device(self->loop);
-}
-
-int loop_device(void)
-{
-    return self->device;
-}
-
-void loop_resume(int device)
-{
-    self->device = device;
 }
 
 void loop_ended(void)
@@ -376,9 +265,9 @@ void loop_ended(void)
 
 static bool ring_make(struct worker *worker)
 {
-    if (atomic_load(&worker->clone) < 0)
-        atomic_store(&worker->clone, device_clone(worker->loop->device));
-    if (atomic_load(&worker->clone) >= 0)
+    if (worker->clone < 0)
+        worker->clone = device_clone(worker->loop->context->device);
+    if (worker->clone >= 0)
         worker->ring = ring_new();
     return worker->ring;
 }
@@ -405,16 +294,6 @@ static bool has_ring(struct worker *worker)
     return worker->ring;
 }
 
-/* One more user of a ring, if there is room for one. */
-static bool ring_enter(struct loop *loop)
-{
-    pthread_mutex_lock(&loop->mutex);
-    const bool may = loop->ring_users < loop->most_ring_users;
-    loop->ring_users += may;
-    pthread_mutex_unlock(&loop->mutex);
-    return may;
-}
-
 /* If nobody waits at the device somebody is to take requests as soon as they come: this one. */
 static bool watches(struct worker *worker)
 {
@@ -435,24 +314,22 @@ static bool watches(struct worker *worker)
     return is_poller;
 }
 
-/* Takes a turn at the device at once: somebody else may be without one since. */
+/* The thread's next turn is at the device, if nobody else is there. */
 static void ring_leave(struct worker *worker)
 {
     struct loop *loop = worker->loop;
 
     pthread_mutex_lock(&loop->mutex);
     loop->ring_users--;
-    if (loop->poller == worker) {
+    if (loop->poller == worker)
         loop->poller = NULL;
-        if (loop->readers == 0)
-            thread_call(loop);
-    }
     pthread_mutex_unlock(&loop->mutex);
 }
 
 static bool is_deferrable(const struct worker *worker)
 {
-    return deferred_fits(worker->loop->context, request_of(worker->buffer), worker->buffer->size);
+    return deferred_fits(worker->loop->context, buffer_request(worker->buffer),
+                         worker->buffer->size);
 }
 
 static void process_deferrable(struct worker *worker)
@@ -500,15 +377,17 @@ static void serve_request(struct worker *worker)
 {
     struct loop *loop = worker->loop;
     const bool is_data = is_deferrable(worker);
+    const bool wants_ring = is_data && atomic_load(&loop->under_way) > 0 && has_ring(worker);
 
-    if (is_data && atomic_load(&loop->under_way) > 0 && has_ring(worker) && ring_enter(loop)) {
+    if (end_turn(loop, wants_ring)) {
         serve_by_ring(worker);
         return;
     }
-    leave_device(loop);
-    atomic_fetch_add(&loop->under_way, is_data);
+    if (is_data)
+        atomic_fetch_add(&loop->under_way, 1);
     process(worker);
-    atomic_fetch_sub(&loop->under_way, is_data);
+    if (is_data)
+        atomic_fetch_sub(&loop->under_way, 1);
 }
 
 static void *serve(void *argument)
@@ -520,20 +399,18 @@ static void *serve(void *argument)
     for (;;) {
         struct loop_task *task = await_turn(loop);
 
-        if (task) {
-            leave_device(loop);
+        if (task)
             task->run(task);
-            continue;
-        }
-        if (atomic_load(&loop->is_over))
+        else if (atomic_load(&loop->is_over))
             break;
-        const bool received = receive(worker, loop->device);
-        end_turn(loop);
-        if (received)
+        else if (receive(worker, device_descriptor(loop->context->device)))
             serve_request(worker);
+        else
+            (void)end_turn(loop, false); /* for the next turn */
     }
     ring_free(worker->ring);
-    buffers_free(worker);
+    free(worker->buffer);
+    buffers_free(&worker->buffers);
     pthread_mutex_lock(&loop->mutex);
     loop->alive--;
     pthread_mutex_unlock(&loop->mutex);
@@ -550,7 +427,6 @@ struct loop *loop_new(struct context *context)
     if (!loop)
         return NULL;
     loop->context = context;
-    loop->device = fuse_session_fd(context->session);
     loop->most_threads = context->options.workers;
     loop->most_ring_users = processors > 2 ? (unsigned)processors : 2;
     if (loop->most_ring_users > loop->most_threads / 2)
@@ -571,8 +447,6 @@ void loop_free(struct loop *loop)
         return;
     for (worker = atomic_load(&loop->workers); worker; worker = next) {
         next = worker->next;
-        if (worker->clone >= 0)
-            close(worker->clone);
         free(worker);
     }
     pthread_cond_destroy(&loop->wake);

@@ -4,10 +4,6 @@
  * thread with a request that may take its time leaves the next one to another thread, which waits
  * for it at the device already. Reads and writes that bypass every cache need no thread each: when
  * several come at once, a few threads begin them on a ring and answer them as they end (ring.h).
- *
- * Each thread has a clone of the device, too, for reading without waiting: the kernel takes an
- * answer at the descriptor alone that its request was read from (linux/fs/fuse/dev.c,
- * fuse_dev_do_write). Which one that is is seen to here.
  */
 #ifndef MIGFS_FS_LOOP_H
 #define MIGFS_FS_LOOP_H
@@ -29,11 +25,6 @@ void loop_free(struct loop *loop);
  */
 int loop_run(struct loop *loop);
 
-struct iovec;
-
-/* Gives the kernel an answer, or a notification, as writev(2). From any thread. */
-ssize_t loop_answer(struct loop *loop, const struct iovec *parts, int count);
-
 /* ---- from a request's handler ---- */
 
 /*
@@ -44,12 +35,6 @@ struct ring *loop_ring(void);
 
 /* What had loop_ring may take its time all the same: another thread is to take what comes. */
 void loop_wait_begin(void);
-
-/* The descriptor of the request that the thread serves, for loop_resume. */
-int loop_device(void);
-
-/* A request that was begun is answered by this thread from here on: what was loop_device then. */
-void loop_resume(int device);
 
 /*
  * Memory that was the request's: aligned for O_DIRECT, of LOOP_ROOM bytes, a write's bytes at its

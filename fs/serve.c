@@ -238,8 +238,11 @@ int serve_mount(struct serve *serve)
         log_error("'%s' could not be mounted", serve->mountpoint);
         return SERVE_MOUNT;
     }
-    if (device_count(serve->context) != 0)
-        return SERVE_SYSTEM; /* libfuse has said why */
+    serve->context->device = device_new(serve->context);
+    if (!serve->context->device) {
+        log_error("cannot take the device over from libfuse: out of memory");
+        return SERVE_SYSTEM;
+    }
     status = session_initialise(serve->context);
     if (status)
         return status;
@@ -291,8 +294,10 @@ void serve_close(struct serve *serve)
 {
     struct context *context = serve->context;
 
-    loop_free(context->loop); /* with the last descriptors of the connection but the session's */
+    loop_free(context->loop);
     context->loop = NULL;
+    device_free(context->device); /* the last descriptors of the connection but the session's */
+    context->device = NULL;
     if (context->session) {
         fuse_session_unmount(context->session);
         fuse_session_destroy(context->session);
