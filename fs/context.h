@@ -47,8 +47,9 @@ struct context {
     unsigned lease_ms;  /* of the store; 0: it tells none */
     int64_t mounted_ns; /* CLOCK_REALTIME */
     struct removed_watch *removed_watch;
-    bool is_unfenced; /* the store does not stop a host that has lost a file */
-    bool passthrough; /* negotiated with the kernel */
+    bool is_unfenced;       /* the store does not stop a host that has lost a file */
+    bool drops_overwritten; /* so does the kernel with pages that a write goes past */
+    bool passthrough;       /* negotiated with the kernel */
     /* How far this host's clock is ahead of the store's, and how much more or less that may be; 0:
      * not known. By its beacon, for people. */
     atomic_int_fast64_t clock_ahead_ns, clock_unsure_ns;

@@ -18,57 +18,24 @@
 #include <unistd.h>
 
 /*
- * Since Linux 6.6, which this came with, a write that bypasses the kernel's pages drops those that
- * it overwrites (linux/fs/fuse/file.c, fuse_direct_io).
- */
-static bool writes_past_pages(const struct context *context)
-{
-    return (context->capable & FUSE_CAP_DIRECT_IO_ALLOW_MMAP) != 0;
-}
-
-/*
- * What a descriptor that cannot read writes would be kept for nobody: the next open drops it. So it
- * is not kept, while nobody else has the file open; and who opens it to read meanwhile keeps
- * nothing either, since a page could be read and kept beside a write that has dropped it. With the
- * inode's mutex held.
- */
-static bool is_uncached_writer(const struct context *context, const struct handle *handle)
-{
-    return handle_writes(handle) && !handle_reads(handle) && handle->inode->open_handles == 1 &&
-           writes_past_pages(context);
-}
-
-/* Of one that is closing no write is to come. With the inode's mutex held. */
-static bool has_uncached_writer(const struct inode *inode)
-{
-    for (const struct handle *handle = inode->handles; handle; handle = handle->next) {
-        if (handle->is_uncached && !atomic_load(&handle->may_be_closing))
-            return true;
-    }
-    return false;
-}
-
-/*
  * What the kernel may keep of this open. While owner its pages stay whatever is opened (fact 13);
  * what is read of a file that another host writes shall not stay at all. What is appended lands at
- * the end that the server knows, and the kernel would keep it at the end that this host knows.
+ * the end that the server knows, and the kernel would keep it at the end that this host knows. What
+ * a descriptor that cannot read writes would be kept for nobody: the next open drops it.
  */
-static void set_open_flags(struct context *context, struct handle *handle,
-                           struct fuse_file_info *fi)
+static void set_open_flags(struct context *context, struct inode *inode, struct fuse_file_info *fi)
 {
-    struct inode *inode = handle->inode;
     const bool direct = (fi->flags & O_DIRECT) != 0;
-    const bool read_only = !handle_writes(handle);
+    const bool read_only = (fi->flags & O_ACCMODE) == O_RDONLY;
     const bool appends = (fi->flags & O_APPEND) != 0 && !read_only;
+    const bool write_only = (fi->flags & O_ACCMODE) == O_WRONLY && context->drops_overwritten;
 
     pthread_mutex_lock(&inode->mutex);
     const bool may_cache = owner_may_cache(&inode->owner);
     const bool asks = owner_asks_server(&inode->owner);
-    handle->is_uncached = !may_cache && !direct && is_uncached_writer(context, handle);
-    const bool is_beside_one = has_uncached_writer(inode);
     pthread_mutex_unlock(&inode->mutex);
     fi->keep_cache = may_cache;
-    fi->direct_io = direct || is_beside_one || (appends && !may_cache) ||
+    fi->direct_io = direct || ((appends || write_only) && !may_cache) ||
                     (asks && read_only && context->options.standby != STANDBY_CACHED);
     fi->parallel_direct_writes = direct;
 }
@@ -90,7 +57,7 @@ static int open_handle(fuse_req_t req, struct inode *inode, int fd, struct fuse_
     if (context->passthrough && S_ISREG(inode->type))
         error = passthrough_open(req, handle, fi);
     else if (context->options.coherence)
-        set_open_flags(context, handle, fi);
+        set_open_flags(context, inode, fi);
     if (error != 0) {
         close_last(context, handle, NULL);
         return error;

@@ -342,11 +342,18 @@ static const uint64_t unwanted[] = {
     FUSE_CAP_FLOCK_LOCKS,        FUSE_CAP_PASSTHROUGH,
 };
 
+/*
+ * There a write that bypasses the kernel's pages drops those that it overwrites before and after
+ * (linux/fs/fuse/file.c, fuse_direct_io; tests/mount/kept.py). Linux 6.1 does neither.
+ */
+#define MINOR_OF_LINUX_6_12 41
+
 void serve_init(void *userdata, struct fuse_conn_info *connection)
 {
     struct context *context = userdata;
 
     context->capable = connection->capable_ext;
+    context->drops_overwritten = connection->proto_minor >= MINOR_OF_LINUX_6_12;
     for (size_t i = 0; i < sizeof(unwanted) / sizeof(unwanted[0]); i++)
         fuse_unset_feature_flag(connection, unwanted[i]);
     for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)

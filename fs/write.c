@@ -156,17 +156,6 @@ static bool appends(const struct handle *handle, bool is_writeback)
     return !is_writeback && (handle->flags & O_APPEND) != 0;
 }
 
-/* A mapping of another's may have read a page again between its drop and this write (open.c). */
-static void drop_beside(const struct write *write)
-{
-    struct inode *inode = write->handle->inode;
-
-    if (!write->handle->is_uncached || !pages_may_be_there(inode))
-        return;
-    pages_leave(inode);
-    refresh_drop_left(write->context, inode);
-}
-
 /*
  * The change is over: it has put these bytes there, or it is not known what is there now. F_SETFL
  * of another thread may have made an append of it meanwhile. The kernel keeps what was written,
@@ -193,7 +182,6 @@ static void leave_written(struct write *write, ssize_t count)
                                           });
     if (must_go && count > 0 && !(write->handle->flags & O_DIRECT))
         refresh_drop_later(write->context, write->handle->inode);
-    drop_beside(write);
 }
 
 static int write_begin(struct write *write)
