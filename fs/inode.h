@@ -62,6 +62,7 @@ struct inode {
     atomic_bool is_stale; /* so the store said: a name that leads here is not to be believed */
     atomic_uint_fast64_t cached_bytes; /* that the kernel may have of it: pages.h */
     atomic_int removal;                /* enum removal */
+    atomic_uint_fast64_t bytes_read;
 
     /*
      * What its handles and descriptions are open by below, and the locks on them: whoever locks,
@@ -122,7 +123,7 @@ struct inode {
     bool direct_refused; /* the store has no O_DIRECT: drop and read */
     int backing_id;      /* of the kernel's passthrough, 0: none */
     struct stat at_open; /* the server's attributes at the last open */
-    uint64_t bytes_read, bytes_written;
+    uint64_t bytes_written;
     uint64_t changes, changes_synced; /* begun here, ever; of these a release's SYNC has all */
     struct handoff_report last_handoff;
     uint64_t foreign_writes;      /* times that somebody wrote it who never acquired it */

@@ -73,7 +73,7 @@ void loop_room_return(char *room)
     give_back(self, buffer_of_room(room));
 }
 
-/* ---- the device ---- */
+/* ---- a request ---- */
 
 static void end(struct loop *loop, int error)
 {

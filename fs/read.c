@@ -123,9 +123,7 @@ static void reply(fuse_req_t req, struct inode *inode, const char *bytes, ssize_
         fuse_reply_err(req, (int)-count);
         return;
     }
-    pthread_mutex_lock(&inode->mutex);
-    inode->bytes_read += (uint64_t)count;
-    pthread_mutex_unlock(&inode->mutex);
+    atomic_fetch_add_explicit(&inode->bytes_read, (uint64_t)count, memory_order_relaxed);
     fuse_reply_buf(req, bytes, (size_t)count);
 }
 

@@ -189,7 +189,7 @@ static int take_state(struct context *context, struct inode *inode, struct file_
     pthread_mutex_lock(&inode->mutex);
     file->generation = inode->owner.generation;
     file->open_generation = oldest_open_generation(inode);
-    file->bytes_read = inode->bytes_read;
+    file->bytes_read = atomic_load(&inode->bytes_read);
     file->bytes_written = inode->bytes_written;
     file->foreign_writes = inode->foreign_writes;
     file->stale_acquires = inode->stale_acquires;
