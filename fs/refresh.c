@@ -60,13 +60,12 @@ static bool drop_begin(struct drop *drop)
     pthread_mutex_lock(&inode->mutex);
     inode->drop_is_due = false;
     inode->drop_runs = true;
-    const bool wanted = owner_asks_server(&inode->owner) || inode->pages_are_left;
+    const bool wanted = owner_asks_server(&inode->owner) || pages_are_left(inode);
     pthread_mutex_unlock(&inode->mutex);
     if (!wanted || !pages_may_be_there(inode))
         return false;
-    pages_leave(inode);
     drop->begun = true;
-    drop->left = (struct pages_left){.length_bytes = length_of(inode)};
+    drop->left = pages_drop_left_begin(inode, length_of(inode));
     return true;
 }
 
@@ -123,12 +122,9 @@ void refresh_drop_later(struct context *context, struct inode *inode)
     (void)drop_submit(context, inode, DROP_DELAY_MS); /* else the next read asks again */
 }
 
-void refresh_drop_left(struct context *context, struct inode *inode)
+bool refresh_drop_left(struct context *context, struct inode *inode)
 {
-    if (fault_leaves_pages() || drop_submit(context, inode, 0))
-        return;
-    if (notify_inode(context, inode) != 0)
-        log_warning("pages of inode %ju could not be dropped", (uintmax_t)inode->identity.ino);
+    return fault_leaves_pages() || drop_submit(context, inode, 0);
 }
 
 /* ---- looks ---- */

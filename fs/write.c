@@ -156,15 +156,18 @@ static bool appends(const struct handle *handle, bool is_writeback)
     return !is_writeback && (handle->flags & O_APPEND) != 0;
 }
 
-/* A mapping of another's may have read a page again between its drop and this write (open.c). */
+/*
+ * A mapping of another's may have read a page again between its drop and this write (open.c). Short
+ * of memory it stays until the next drop or open.
+ */
 static void drop_beside(const struct write *write)
 {
     struct inode *inode = write->handle->inode;
 
-    if (!write->handle->is_uncached || !pages_may_be_there(inode))
+    if (!write->handle->is_uncached || !pages_have_come(inode))
         return;
     pages_leave(inode);
-    refresh_drop_left(write->context, inode);
+    (void)refresh_drop_left(write->context, inode);
 }
 
 /*
