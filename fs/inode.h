@@ -93,6 +93,7 @@ struct inode {
     bool drop_is_due;          /* a coalesced drop is on its way */
     bool drop_runs;            /* or under way, in pieces; one that is due follows it */
     bool look_is_due;          /* and a look at its record */
+    bool standby_look_is_due;  /* or one in a while, if it is in standby by then */
     int guard_fd;              /* guard.h: by which others than holders of locks write, or -1 */
     bool guard_is_direct;
     bool guard_check_is_due;
