@@ -91,10 +91,10 @@ struct inode {
     uint64_t acquired_through; /* the handle of who asked for that; 0: of no file of its own */
     bool distrusts_below;      /* pages stayed below at the last drop: read past them */
     bool may_have_setid;       /* set-id bits were seen at the last look */
-    bool pages_are_left;       /* of those that the kernel has: to be dropped in a while */
     bool drop_is_due;          /* a coalesced drop is on its way */
     bool drop_runs;            /* or under way, in pieces; one that is due follows it */
     bool look_is_due;          /* and a look at its record */
+    bool standby_look_is_due;  /* or one in a while, if it is in standby by then */
     int guard_fd;              /* guard.h: by which others than holders of locks write, or -1 */
     bool guard_is_direct;
     bool guard_check_is_due;
@@ -124,6 +124,7 @@ struct inode {
     int backing_id;      /* of the kernel's passthrough, 0: none */
     struct stat at_open; /* the server's attributes at the last open */
     uint64_t bytes_written;
+    uint64_t pages_left, pages_left_dropped; /* times that some were left; of these gone: pages.h */
     uint64_t changes, changes_synced; /* begun here, ever; of these a release's SYNC has all */
     struct handoff_report last_handoff;
     uint64_t foreign_writes;      /* times that somebody wrote it who never acquired it */

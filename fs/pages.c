@@ -17,43 +17,55 @@
 /* 0.5 µs a page, beside three requests to write dirty ones out. */
 #define FEW_BYTES (UINT64_C(512) << 10)
 
-bool pages_may_be_there(struct inode *inode)
+bool pages_are_left(const struct inode *inode)
+{
+    return inode->pages_left != inode->pages_left_dropped;
+}
+
+static uint64_t most_bytes_there(struct inode *inode)
 {
     pthread_mutex_lock(&inode->mutex);
-    const bool are_left = inode->pages_are_left;
+    const uint64_t bytes = pages_are_left(inode) ? UINT64_MAX : atomic_load(&inode->cached_bytes);
     pthread_mutex_unlock(&inode->mutex);
-    return are_left || atomic_load(&inode->cached_bytes) > 0;
+    return bytes;
+}
+
+bool pages_may_be_there(struct inode *inode)
+{
+    return most_bytes_there(inode) > 0;
 }
 
 bool pages_may_be_many(struct inode *inode)
 {
-    pthread_mutex_lock(&inode->mutex);
-    const bool are_left = inode->pages_are_left;
-    pthread_mutex_unlock(&inode->mutex);
-    return are_left || atomic_load(&inode->cached_bytes) > FEW_BYTES;
+    return most_bytes_there(inode) > FEW_BYTES;
 }
 
 /* A page is in the cache, and locked, before its READ comes: the drop waits for it. */
 bool pages_drop_begin(struct inode *inode, struct pages_before *before)
 {
     pthread_mutex_lock(&inode->mutex);
-    before->were_left = inode->pages_are_left;
-    pthread_mutex_unlock(&inode->mutex);
+    const bool are_left = pages_are_left(inode);
+    before->left = inode->pages_left;
     before->cached_bytes = atomic_exchange(&inode->cached_bytes, 0);
-    return before->cached_bytes > 0 || before->were_left;
+    pthread_mutex_unlock(&inode->mutex);
+    return before->cached_bytes > 0 || are_left;
+}
+
+/* What was left meanwhile, by a release beside, may have come after its place was passed. */
+static void note_dropped(struct inode *inode, uint64_t left)
+{
+    pthread_mutex_lock(&inode->mutex);
+    if (inode->pages_left_dropped < left)
+        inode->pages_left_dropped = left;
+    pthread_mutex_unlock(&inode->mutex);
 }
 
 void pages_drop_end(struct inode *inode, const struct pages_before *before, int error)
 {
-    if (error != 0) {
+    if (error != 0)
         atomic_fetch_add(&inode->cached_bytes, before->cached_bytes);
-        return;
-    }
-    if (!before->were_left)
-        return;
-    pthread_mutex_lock(&inode->mutex);
-    inode->pages_are_left = false;
-    pthread_mutex_unlock(&inode->mutex);
+    else
+        note_dropped(inode, before->left);
 }
 
 /* ---- the daemon's own opens of the mount ---- */
@@ -246,12 +258,24 @@ int pages_write_out(struct context *context, struct inode *inode, const struct h
 #define PIECE_LEAST_NS 1000000
 #define PIECE_MOST_NS 4000000
 
-void pages_leave(struct inode *inode)
+static uint64_t leave(struct inode *inode)
 {
     pthread_mutex_lock(&inode->mutex);
-    inode->pages_are_left = true;
-    pthread_mutex_unlock(&inode->mutex);
+    const uint64_t left = ++inode->pages_left;
     atomic_store(&inode->cached_bytes, 0);
+    pthread_mutex_unlock(&inode->mutex);
+    return left;
+}
+
+void pages_leave(struct inode *inode)
+{
+    (void)leave(inode); /* whichever it is */
+}
+
+struct pages_left pages_drop_left_begin(struct inode *inode, uint64_t length_bytes)
+{
+    return (struct pages_left){
+        .left = leave(inode), .length_bytes = length_bytes, .piece_bytes = FIRST_PIECE_BYTES};
 }
 
 static void adapt(struct pages_left *left, int64_t took_ns)
@@ -264,25 +288,23 @@ static void adapt(struct pages_left *left, int64_t took_ns)
 
 bool pages_drop_left(struct context *context, struct inode *inode, struct pages_left *left)
 {
-    const struct pages_before all = {.were_left = true};
     const int64_t start_ns = pool_now_ns();
     int error;
 
     pthread_mutex_lock(&inode->mutex);
-    const bool are_left = inode->pages_are_left;
+    const bool are_there = inode->pages_left_dropped < left->left;
     pthread_mutex_unlock(&inode->mutex);
-    if (!are_left) /* who acquired the file has dropped all */
+    if (!are_there) /* who acquired the file has dropped all */
         return false;
-    if (left->piece_bytes == 0)
-        left->piece_bytes = FIRST_PIECE_BYTES;
     const bool is_last = left->length_bytes - left->offset <= left->piece_bytes;
     error = notify_range(context, inode, left->offset, is_last ? 0 : left->piece_bytes);
     left->offset += left->piece_bytes;
     adapt(left, pool_now_ns() - start_ns);
     if (error == 0 && !is_last)
         return true;
-    pages_drop_end(inode, &all, error);
-    if (error != 0)
+    if (error == 0)
+        note_dropped(inode, left->left);
+    else
         log_warning("pages of inode %ju could not be dropped: %s", (uintmax_t)inode->identity.ino,
                     strerror(-error));
     return false;

@@ -31,7 +31,7 @@ bool pages_may_be_many(struct inode *inode);
  * counts as new, and with an error all of it is there still.
  */
 struct pages_before {
-    bool were_left;
+    uint64_t left; /* of the inode's pages_left */
     uint64_t cached_bytes;
 };
 bool pages_drop_begin(struct inode *inode, struct pages_before *before);
@@ -45,18 +45,23 @@ void pages_drop_end(struct inode *inode, const struct pages_before *before, int 
  */
 int pages_write_out(struct context *context, struct inode *inode, const struct handle *closing);
 
-/* What is there from now on is left to be dropped later, by pages_drop_left. */
+/* What is there now is left to be dropped later. On any thread, beside a drop, too. */
 void pages_leave(struct inode *inode);
 
+/* Whether something was left and is not dropped yet. With the inode's mutex held. */
+bool pages_are_left(const struct inode *inode);
+
 /*
- * Drops some of what was left, from `offset` on: a piece that takes a few milliseconds. Whether
- * some is left still. All zeroes but the length at the beginning.
+ * Drops all that is there when it begins, in pieces that take a few milliseconds each:
+ * pages_drop_left drops one, and says whether some is left still.
  */
 struct pages_left {
+    uint64_t left;         /* of the inode's pages_left */
     uint64_t length_bytes; /* of the file, about */
     uint64_t offset;
     uint64_t piece_bytes;
 };
+struct pages_left pages_drop_left_begin(struct inode *inode, uint64_t length_bytes);
 bool pages_drop_left(struct context *context, struct inode *inode, struct pages_left *left);
 
 /*

@@ -114,6 +114,14 @@ static void enqueue_at(struct pool *pool, struct job *job, int64_t due_ns)
     tell_timer(pool, due_ns);
 }
 
+static void enqueue_in(struct pool *pool, struct job *job, unsigned delay_ms)
+{
+    if (delay_ms > 0)
+        enqueue_at(pool, job, in_ms(delay_ms));
+    else
+        enqueue(pool, job);
+}
+
 static struct job *dequeue(struct pool *pool)
 {
     struct inode *inode = pool->ready_first;
@@ -173,11 +181,7 @@ static void unwatch_deadline(struct pool *pool, struct job *job)
 
 void pool_submit(struct pool *pool, struct job *job)
 {
-    inode_ref(pool->context->inodes, job->inode);
-    pthread_mutex_lock(&pool->mutex);
-    pool->jobs++;
-    enqueue(pool, job);
-    pthread_mutex_unlock(&pool->mutex);
+    pool_submit_later(pool, job, 0);
 }
 
 /* Who is answered may ask again at once: the turn is given back before. */
@@ -211,7 +215,7 @@ void pool_submit_later(struct pool *pool, struct job *job, unsigned delay_ms)
     inode_ref(pool->context->inodes, job->inode);
     pthread_mutex_lock(&pool->mutex);
     pool->jobs++;
-    enqueue_at(pool, job, in_ms(delay_ms));
+    enqueue_in(pool, job, delay_ms);
     pthread_mutex_unlock(&pool->mutex);
 }
 
@@ -219,7 +223,7 @@ void pool_again(struct pool *pool, struct job *job, unsigned delay_ms)
 {
     pthread_mutex_lock(&pool->mutex);
     job->loan = NULL;
-    enqueue_at(pool, job, in_ms(delay_ms));
+    enqueue_in(pool, job, delay_ms);
     pthread_mutex_unlock(&pool->mutex);
 }
 

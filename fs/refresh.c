@@ -60,13 +60,12 @@ static bool drop_begin(struct drop *drop)
     pthread_mutex_lock(&inode->mutex);
     inode->drop_is_due = false;
     inode->drop_runs = true;
-    const bool wanted = owner_asks_server(&inode->owner) || inode->pages_are_left;
+    const bool wanted = owner_asks_server(&inode->owner) || pages_are_left(inode);
     pthread_mutex_unlock(&inode->mutex);
     if (!wanted || !pages_may_be_there(inode))
         return false;
-    pages_leave(inode);
     drop->begun = true;
-    drop->left = (struct pages_left){.length_bytes = length_of(inode)};
+    drop->left = pages_drop_left_begin(inode, length_of(inode));
     return true;
 }
 
@@ -123,12 +122,9 @@ void refresh_drop_later(struct context *context, struct inode *inode)
     (void)drop_submit(context, inode, DROP_DELAY_MS); /* else the next read asks again */
 }
 
-void refresh_drop_left(struct context *context, struct inode *inode)
+bool refresh_drop_left(struct context *context, struct inode *inode)
 {
-    if (fault_leaves_pages() || drop_submit(context, inode, 0))
-        return;
-    if (notify_inode(context, inode) != 0)
-        log_warning("pages of inode %ju could not be dropped", (uintmax_t)inode->identity.ino);
+    return fault_leaves_pages() || drop_submit(context, inode, 0);
 }
 
 /* ---- looks ---- */
@@ -162,6 +158,7 @@ static void run_look_in_standby(struct context *context, struct job *job)
     struct inode *inode = job->inode;
 
     pthread_mutex_lock(&inode->mutex);
+    inode->standby_look_is_due = false;
     const bool wanted = owner_state(&inode->owner) == OWNER_STANDBY;
     pthread_mutex_unlock(&inode->mutex);
     if (wanted)
@@ -169,34 +166,41 @@ static void run_look_in_standby(struct context *context, struct job *job)
     pool_finish(context->pool, job);
 }
 
-void refresh_look_in_standby(struct context *context, struct inode *inode)
-{
-    struct job *job = job_new(inode, run_look_in_standby);
-
-    if (job) /* else it stays in standby until it is opened or locked again */
-        pool_submit_later(context->pool, job, STANDBY_LOOK_DELAY_MS);
-}
-
-void refresh_look(struct context *context, struct inode *inode)
+/* One an inode: `is_due` is its own, and cleared by the job. False: out of memory. */
+static bool look_submit(struct context *context, struct inode *inode, bool *is_due,
+                        void (*carry)(struct context *, struct job *), unsigned delay_ms)
 {
     struct job *job;
 
     pthread_mutex_lock(&inode->mutex);
-    const bool is_due = inode->look_is_due;
-    inode->look_is_due = true;
+    const bool is_coming = *is_due;
+    *is_due = true;
     pthread_mutex_unlock(&inode->mutex);
-    if (is_due)
-        return;
-    job = job_new(inode, run_look);
+    if (is_coming)
+        return true;
+    job = job_new(inode, carry);
     if (job) {
-        pool_submit(context->pool, job);
-        return;
+        pool_submit_later(context->pool, job, delay_ms);
+        return true;
     }
     pthread_mutex_lock(&inode->mutex);
-    inode->look_is_due = false;
+    *is_due = false;
     pthread_mutex_unlock(&inode->mutex);
-    log_warning("out of memory: the record of inode %ju is looked at by its next open",
-                (uintmax_t)inode->identity.ino);
+    return false;
+}
+
+void refresh_look_in_standby(struct context *context, struct inode *inode)
+{
+    /* Short of memory it stays in standby until it is opened or locked again. */
+    (void)look_submit(context, inode, &inode->standby_look_is_due, run_look_in_standby,
+                      STANDBY_LOOK_DELAY_MS);
+}
+
+void refresh_look(struct context *context, struct inode *inode)
+{
+    if (!look_submit(context, inode, &inode->look_is_due, run_look, 0))
+        log_warning("out of memory: the record of inode %ju is looked at by its next open",
+                    (uintmax_t)inode->identity.ino);
 }
 
 static void run_guard(struct context *context, struct job *job)

@@ -11,8 +11,11 @@
 /* One drop of the kernel's pages for all standby reads until then, in some milliseconds. */
 void refresh_drop_later(struct context *context, struct inode *inode);
 
-/* As pages_leave has it: they are dropped as soon as other jobs of the inode let it, in pieces. */
-void refresh_drop_left(struct context *context, struct inode *inode);
+/*
+ * As pages_leave has it: they are dropped as soon as other jobs of the inode let it, in pieces.
+ * False: out of memory, and they stay.
+ */
+bool refresh_drop_left(struct context *context, struct inode *inode);
 
 /* The inode's record is read anew on a pool thread, and its pages dropped if that changes it. */
 void refresh_look(struct context *context, struct inode *inode);

@@ -144,6 +144,13 @@ static void mark_released(struct inode *inode, const struct handle *closing)
     pthread_mutex_unlock(&inode->mutex);
 }
 
+/* On a pool thread: a release is never carried out on another. */
+static void drop_left(struct context *context, struct inode *inode)
+{
+    if (!refresh_drop_left(context, inode) && notify_inode(context, inode) != 0)
+        log_warning("pages of inode %ju could not be dropped", (uintmax_t)inode->identity.ino);
+}
+
 static void finish(struct context *context, struct transition *transition, int error)
 {
     struct inode *inode = transition->job.inode;
@@ -157,7 +164,7 @@ static void finish(struct context *context, struct transition *transition, int e
     if (error == 0 && transition->begun && transition->handoff.plan.kind == HANDOFF_DEMOTE)
         step_look_ahead(context, transition);
     if (transition->leaves_pages)
-        refresh_drop_left(context, inode);
+        drop_left(context, inode);
     pool_finish(context->pool, &transition->job);
 }
 

@@ -335,7 +335,7 @@ def jobs_of_locks(pair, vmm):
     return jobs_of_pool(pair.a.above.pid) - before
 
 
-@theme.scenario()
+@theme.scenario(fresh=True)  # jobs of what ran before would be counted
 def a_lock_that_changes_nothing_is_answered_where_it_is_read(pair):
     """But where pages have to be dropped or written out for it: that is not for such a thread."""
     a = pair.a.vmm(pair.image())

@@ -3,7 +3,7 @@
 not times. Of some hand-overs the least of each direction, for the client and what follows an answer
 have calls of their own: renewals, the lock on a record, the beacon."""
 import collections
-import time
+import os
 
 import cell as cells
 import testbed
@@ -36,23 +36,34 @@ def without_clients(asked):
     return {name: count for name, count in asked.items() if name not in OF_CLIENT}
 
 
+def history(site, name):
+    """What the hosts have told of their hand-overs of a file: one write a side, a while after its
+    answer, and the last calls that follow it."""
+    ino = os.stat(os.path.join(site.store, name)).st_ino
+    try:
+        with open(os.path.join(site.store, ".migfs/history", f"{ino:x}"), "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return b""
+
+
 def settled(mountpoint):
-    """The calls so far, once what follows the last answer (a history's) has come: none for as long
-    as twice its delay."""
-    last = calls(mountpoint)
-    while True:
-        time.sleep(1.0)
-        now = calls(mountpoint)
-        if without_clients(now) == without_clients(last):
-            return now
-        last = now
+    """The calls so far, once those under way are over: nobody tells when the client has closed."""
+    seen = [None, None]
+
+    def is_quiet():
+        seen[:] = seen[1], without_clients(calls(mountpoint))
+        return seen[0] == seen[1]
+    testbed.wait_until(is_quiet, what="a client that asks nothing", interval_s=0.1)
+    return calls(mountpoint)
 
 
-def counted(site, host, call):
+def counted(site, host, name, call):
     mountpoint = site.client(host).mountpoint
-    before = settled(mountpoint)
+    before, told_before = settled(mountpoint), history(site, name)
     call()
     asked = calls(mountpoint) - before
+    testbed.wait_until(lambda: history(site, name) != told_before, what="its history")
     return without_clients(asked)
 
 
@@ -70,10 +81,10 @@ def hand_over_costs_few_calls(site, _image):
     released, acquired = [], []
     for turn in range(ROUNDS):
         host, vmm = hosts[turn % 2], vmms[turn % 2]
-        acquired.append(counted(site, host, lambda vmm=vmm: vmm.lock(1)))
+        acquired.append(counted(site, host, name, lambda vmm=vmm: vmm.lock(1)))
         vmm.read(1, 0, IMAGE_BYTES)
         vmm.write(1, 4096, 4096, "x")
-        released.append(counted(site, host, lambda vmm=vmm: vmm.unlock(1)))
+        released.append(counted(site, host, name, lambda vmm=vmm: vmm.unlock(1)))
     release, acquire = (min(some, key=lambda asked: sum(asked.values()))
                         for some in (released[2:], acquired[2:]))
     count = sum(release.values()) - len(QEMU_BYTES) - DATA_WRITES  # beyond the guest's own
