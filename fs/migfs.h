@@ -449,7 +449,7 @@ struct migfs_counters {
     __u64 bytes_read; /* that programs got, and what they wrote; what the kernel serves by itself,
                          from its cache or by io=passthrough, does not come here */
     __u64 bytes_written;
-    __u64 fences;         /* files whose locks were lost while this host was owner */
+    __u64 fences;         /* files whose locks were lost while this host was owner, or shared */
     __u64 stale_acquires; /* acquires refused: the store gave other data than what was written */
     __u64 foreign_writes; /* times that somebody wrote a file who had not acquired it */
     __u64 conflicts;      /* locks that made no owner, since another host was writing */

@@ -142,13 +142,13 @@ static void say(struct context *context, const struct transition *transition,
                     ino);
 }
 
-void report_fence(struct context *context, struct inode *inode)
+void report_fence(struct context *context, struct inode *inode, enum owner_state state_before)
 {
     struct journal_entry fields;
     char *path = status_path(context, inode);
 
     pthread_mutex_lock(&inode->mutex);
-    const struct states states = {OWNER_OWNER, OWNER_FENCED, inode->owner.generation};
+    const struct states states = {state_before, OWNER_FENCED, inode->owner.generation};
     pthread_mutex_unlock(&inode->mutex);
     fields.size = 0;
     if (log_takes_fields()) {
