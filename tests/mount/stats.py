@@ -8,6 +8,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -17,6 +18,7 @@ from testbed import TestFailure, binary, check  # noqa: E402
 
 DONE, FAILED, USAGE, NOT_MIGFS = 0, 1, 2, 5
 MIB = 1 << 20
+MANUAL = os.path.join(testbed.TOP_DIR, "man", "migfsctl.1")
 
 # Runs with the distribution's own Python, of which the parsers are a package.
 PARSE = """
@@ -207,6 +209,35 @@ def metrics_say_what_the_counters_do(bed):
         check(samples["migfs_handoff_duration_seconds_count", kind, None] == 1, kind)
 
 
+def literals(text):
+    """What mdoc source marks by a line's first Li, without labels and metrics: "more lock"."""
+    lines = re.findall(r"^\.(?:It )?Li (.*?)(?: Pq .*)?$", text, re.MULTILINE)
+    names = {name.strip(" .;") for line in lines for name in line.split(" ,")}
+    return {name for name in names if name and not name.startswith("migfs_")} - {
+        "kind", "step", "mountpoint"}
+
+
+def the_manual_tells_of_all_that_is_printed_and_nothing_else(bed):
+    with open(MANUAL, encoding="utf-8") as file:
+        manual = file.read().split(".Ss What stats counts\n")[1].split("\n.Ss ")[0]
+    mount = bed.mount_migfs(source_with_file(bed))
+    counted = one(bed, mount)
+    text = bed.run([binary("migfsctl"), "stats", "--openmetrics", mount.path]).stdout
+    printed = {name + ("_total" if kind == "counter" else "")
+               for name, kind in re.findall(r"^# TYPE (\w+) (\w+)$", text, re.MULTILINE)}
+    told = set(re.findall(r"\bmigfs_\w+", manual))
+    check(told == printed, f"metrics in one of both alone: {sorted(told ^ printed)}")
+    singles, *groups = re.split(r"^\.Em ", manual, flags=re.MULTILINE)
+    members = {"requests": literals(groups[0]), "handoffs": literals(groups[1]),
+               "steps": literals(groups[2])}
+    for group, kinds in members.items():
+        check(kinds == set(counted[group]),
+              f"{group} in one of both alone: {sorted(kinds ^ set(counted[group]))}")
+    members = set(counted) - set(members) - {"mountpoint"}
+    check(literals(singles) == members,
+          f"members in one of both alone: {sorted(literals(singles) ^ members)}")
+
+
 def a_file_of_metrics_is_there_as_a_whole_or_not_at_all(bed):
     mount = bed.mount_migfs(source_with_file(bed))
     folder = bed.directory("textfile")
@@ -274,5 +305,6 @@ if __name__ == "__main__":
     testbed.main(lambda: testbed.run_checks("stats", (
         counters_add_up_with_what_fio_did, each_kind_of_request_is_counted_as_that,
         errors_are_counted_as_such, open_files_are_told_by_state, metrics_say_what_the_counters_do,
+        the_manual_tells_of_all_that_is_printed_and_nothing_else,
         a_file_of_metrics_is_there_as_a_whole_or_not_at_all,
         without_a_path_all_mounts_are_told_once, what_cannot_be_told_is_said)))
