@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import re
+import stat
 import subprocess
 import sys
 
@@ -262,6 +263,31 @@ def a_file_of_metrics_is_there_as_a_whole_or_not_at_all(bed):
     check(os.listdir(folder) == ["migfs.prom"], f"left behind: {os.listdir(folder)}")
 
 
+def what_is_no_file_is_written_to_and_stays(bed):
+    """As root a device would be gone for all."""
+    mount = bed.mount_migfs(source_with_file(bed))
+    folder = bed.directory("folder")
+    fifo, link, file, standard = (os.path.join(folder, name)
+                                  for name in ("fifo", "link", "file", "standard"))
+    os.mkfifo(fifo)
+    os.symlink("file", link)
+    os.symlink("/proc/self/fd/1", standard)
+
+    def write(target):
+        return bed.run([binary("migfsctl"), "stats", f"--openmetrics={target}", mount.path]).stdout
+    reader = bed.spawn(["cat", fifo], stdout=subprocess.PIPE, text=True)
+    write(fifo)
+    check(reader.communicate()[0].endswith("# EOF\n"), "not all came through the pipe")
+    check(write(standard).endswith("# EOF\n"), "not all came to standard output")
+    with open(file, "w", encoding="utf-8") as before:
+        before.write("as it was")
+    write(link)
+    with open(file, encoding="utf-8") as written:
+        check(written.read().endswith("# EOF\n"), "not all is in the file")
+    check(stat.S_ISFIFO(os.lstat(fifo).st_mode) and os.path.islink(link) and
+          os.path.islink(standard) and len(os.listdir(folder)) == 4, f"{os.listdir(folder)}")
+
+
 def without_a_path_all_mounts_are_told_once(bed):
     source = source_with_file(bed)
     first, second = bed.mount_migfs(source), bed.mount_migfs(source)
@@ -307,4 +333,5 @@ if __name__ == "__main__":
         errors_are_counted_as_such, open_files_are_told_by_state, metrics_say_what_the_counters_do,
         the_manual_tells_of_all_that_is_printed_and_nothing_else,
         a_file_of_metrics_is_there_as_a_whole_or_not_at_all,
-        without_a_path_all_mounts_are_told_once, what_cannot_be_told_is_said)))
+        what_is_no_file_is_written_to_and_stays, without_a_path_all_mounts_are_told_once,
+        what_cannot_be_told_is_said)))
