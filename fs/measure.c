@@ -59,7 +59,7 @@ void measure_step_end(struct context *context, struct transition *transition,
 /* The jobs of an inode run one after another: its timeline needs no lock. */
 static void remember(struct inode *inode, const struct transition *transition)
 {
-    const bool unlocks = transition->handoff.plan.kind > HANDOFF_FORGET;
+    const bool unlocks = !handoff_takes_locks(transition->handoff.plan.kind);
     struct timeline *locking = inode->locking;
 
     if (!locking)

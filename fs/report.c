@@ -255,7 +255,7 @@ void report_transition(struct context *context, struct transition *transition)
     pthread_mutex_lock(&inode->mutex);
     const struct handoff_report last = {
         .time_ns = now.tv_sec * INT64_C(1000000000) + now.tv_nsec,
-        .released = kind > HANDOFF_FORGET,
+        .released = !handoff_takes_locks(kind),
         .duration_ns = (uint64_t)(pool_now_ns() - transition->started_ns),
         .bytes_flushed = transition->bytes_flushed,
         .pages_dropped = transition->pages_dropped,
