@@ -286,8 +286,6 @@ def a_name_is_text_in_the_picture(pair):
     name = pair.image()
     odd = '<b>&amp; "image"\nof two lines'
     os.rename(os.path.join(pair.store, name), os.path.join(pair.store, odd))
-    a = pair.a.vmm()
-    a.host.vmms.append(a)
     fd = os.open(pair.a.path(odd), os.O_RDWR)
     try:
         pair.a.ctl("acquire", pair.a.path(odd))
