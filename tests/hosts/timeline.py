@@ -164,7 +164,7 @@ def a_fence_is_counted(pair):
     testbed.check(stats(pair.b)["fences"] == 0, "of the other host")
 
 
-@theme.scenario(options="deadline=300", fresh=True)
+@theme.scenario(options="deadline=2000", fresh=True)  # a fifth of it is for the answer
 def a_conflict_is_counted(pair):
     name = pair.image()
     a, b = pair.a.vmm(name), pair.b.vmm(name)
