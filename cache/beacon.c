@@ -27,6 +27,8 @@ enum {
 /* A host that is late with two of its writes may be busy. */
 #define FRESH_PERIODS 3
 
+_Static_assert(BEACON_BYTES <= BLOCK_MOST_BYTES, "a block");
+
 static const uint8_t magic[BLOCK_MAGIC_BYTES] = {'M', 'I', 'G', 'F', 'S', 'B', 'C', 'N'};
 
 void beacon_encode(const struct beacon *beacon, uint8_t *bytes)

@@ -113,7 +113,7 @@ static const enum handoff_step release_undo[] = {
     HANDOFF_DONE,
 };
 
-static bool takes_locks(enum handoff_kind kind)
+bool handoff_takes_locks(enum handoff_kind kind)
 {
     return kind <= HANDOFF_FORGET;
 }
@@ -164,7 +164,7 @@ static const enum handoff_step *order_of(const struct handoff *handoff)
 {
     if (!handoff->undoing)
         return orders[handoff->plan.kind];
-    return takes_locks(handoff->plan.kind) ? acquire_undo : release_undo;
+    return handoff_takes_locks(handoff->plan.kind) ? acquire_undo : release_undo;
 }
 
 static bool applies(const struct handoff *handoff, enum handoff_step step)
@@ -195,7 +195,7 @@ static bool applies(const struct handoff *handoff, enum handoff_step step)
 static void enter_record(struct handoff *handoff, const struct owner *owner)
 {
     const enum handoff_kind kind = handoff->plan.kind;
-    const bool taking = takes_locks(kind) && kind != HANDOFF_FORGET;
+    const bool taking = handoff_takes_locks(kind) && kind != HANDOFF_FORGET;
     const bool is_untold = taking || (kind == HANDOFF_RELEASE && !owner->recorded);
 
     handoff->record_state = taking != handoff->undoing ? RECORD_OWNED : RECORD_RELEASED;
@@ -332,7 +332,7 @@ enum handoff_step handoff_begin(struct handoff *handoff, struct owner *owner,
     handoff->leaves_nothing =
         plan->has_caller && (owner->standing != OWNER_NEVER || owner->contested);
     owner->transition = transition_of(plan->kind);
-    if (!takes_locks(plan->kind))
+    if (!handoff_takes_locks(plan->kind))
         forget_contest(owner);
     return advance(handoff, owner);
 }
@@ -433,7 +433,7 @@ static void note_success(struct handoff *handoff, struct owner *owner)
 /* From UNLOCK on pages are refused: nothing is to be on its way by then. */
 static bool must_sync_again(const struct handoff *handoff, const struct handoff_outcome *outcome)
 {
-    return outcome->pages_came && !takes_locks(handoff->plan.kind) &&
+    return outcome->pages_came && !handoff_takes_locks(handoff->plan.kind) &&
            handoff->syncs_again < MOST_SYNCS_AGAIN;
 }
 
@@ -453,7 +453,7 @@ enum handoff_step handoff_next(struct handoff *handoff, struct owner *owner,
         return next(handoff, owner);
     }
     if (error != 0)
-        return takes_locks(handoff->plan.kind)
+        return handoff_takes_locks(handoff->plan.kind)
                    ? taking_failed(handoff, owner, error)
                    : giving_failed(handoff, owner, error, outcome->error != 0);
     if (must_sync_again(handoff, outcome)) {

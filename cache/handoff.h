@@ -86,6 +86,9 @@ struct handoff {
 enum handoff_kind handoff_kind_of(const struct owner *owner, enum claim before, enum claim after,
                                   bool unlocking);
 
+/* Or whether it gives them back. */
+bool handoff_takes_locks(enum handoff_kind kind);
+
 /* Begins, and returns the first step. */
 enum handoff_step handoff_begin(struct handoff *handoff, struct owner *owner,
                                 const struct handoff_plan *plan);

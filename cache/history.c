@@ -27,6 +27,8 @@ enum {
 
 #define VERSION 1
 
+_Static_assert(HISTORY_ENTRY_BYTES <= BLOCK_MOST_BYTES, "a block");
+
 static const uint8_t magic[BLOCK_MAGIC_BYTES] = {'M', 'I', 'G', 'F', 'S', 'H', 'I', 'S'};
 
 size_t history_offset(uint64_t generation)

@@ -31,6 +31,7 @@ enum {
 /* Unlocks that are further apart have nothing to do with each other. */
 #define GAP_MOST_NS INT64_C(1000000000)
 
+_Static_assert(TIMELINE_ENTRY_BYTES <= BLOCK_MOST_BYTES, "a block");
 _Static_assert(AT_SPANS + TIMELINE_SPANS * SPAN_BYTES <= TIMELINE_ENTRY_BYTES, "spans fit");
 
 static const uint8_t magic[BLOCK_MAGIC_BYTES] = {'M', 'I', 'G', 'F', 'S', 'T', 'M', 'L'};

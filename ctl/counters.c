@@ -75,7 +75,7 @@ const struct single_counter single_counters[SINGLE_COUNTERS] = {
     {"bytes_written", "bytes written", "migfs_written_bytes",
      "Bytes that programs wrote through the daemon.", "bytes", AT(bytes_written)},
     {"fences", "files fenced", "migfs_fences",
-     "Files whose locks were lost while this host was owner.", NULL, AT(fences)},
+     "Files whose locks were lost while this host was owner or shared.", NULL, AT(fences)},
     {"stale_acquires", "acquires refused, since the data was stale", "migfs_stale_acquires",
      "Acquires refused, since the store gave other data than what was written.", NULL,
      AT(stale_acquires)},

@@ -54,7 +54,7 @@ static enum exit_code handoff_fail(const struct target *target, struct migfs_han
     if (error == EIO)
         trouble = trouble_of(target);
     if (trouble.is_fenced) {
-        complain("%s: fenced: it lost its locks while this host was owner", path);
+        complain("%s: fenced: it lost its locks while owner or shared here", path);
         code = EXIT_FENCED;
     } else if (trouble.is_stale) {
         complain("%s: it is not as its last owner left it, see the mount's log; 'migfsctl forget' "

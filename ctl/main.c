@@ -122,62 +122,66 @@ enum option_letter {
     OPTION_GENERATION = 'n',
 };
 
+/* Says it where the command does not take the option. */
+static bool takes(const struct command *command, bool it_does, const char *option)
+{
+    if (!it_does)
+        complain("%s takes no %s", command->name, option);
+    return it_does;
+}
+
+static bool owner_take(int letter, struct arguments *arguments)
+{
+    const bool is_user = letter == OPTION_UID;
+
+    if (!id_parse(optarg, is_user ? &arguments->uid : &arguments->gid)) {
+        complain("'%s' is not a number of a user or a group", optarg);
+        return false;
+    }
+    *(is_user ? &arguments->has_uid : &arguments->has_gid) = true;
+    return true;
+}
+
+static bool group_take(struct arguments *arguments)
+{
+    if (id_parse(optarg, &arguments->group) && arguments->group != 0)
+        return true;
+    complain("'%s' is not the number of a process", optarg);
+    return false;
+}
+
+static bool generation_take(struct arguments *arguments)
+{
+    if (number_parse(optarg, &arguments->generation) && arguments->generation != 0)
+        return true;
+    complain("'%s' is not a generation, as history shows them", optarg);
+    return false;
+}
+
 static bool option_take(const struct command *command, int letter, struct arguments *arguments)
 {
     switch (letter) {
     case OPTION_JSON:
         arguments->json = true;
-        if (!command->takes_json)
-            complain("%s takes no --json", command->name);
-        return command->takes_json;
+        return takes(command, command->takes_json, "--json");
     case OPTION_FOLLOW:
         arguments->follows = true;
-        if (!command->takes_follow)
-            complain("%s takes no --follow", command->name);
-        return command->takes_follow;
+        return takes(command, command->takes_follow, "--follow");
     case OPTION_UID:
     case OPTION_GID:
-        if (!command->takes_owner) {
-            complain("%s takes neither --uid nor --gid", command->name);
-            return false;
-        }
-        if (!id_parse(optarg, letter == OPTION_UID ? &arguments->uid : &arguments->gid)) {
-            complain("'%s' is not a number of a user or a group", optarg);
-            return false;
-        }
-        *(letter == OPTION_UID ? &arguments->has_uid : &arguments->has_gid) = true;
-        return true;
+        return takes(command, command->takes_owner, "--uid and no --gid") &&
+               owner_take(letter, arguments);
     case OPTION_GROUP:
-        if (!command->takes_group) {
-            complain("%s takes no --group", command->name);
-            return false;
-        }
-        if (!id_parse(optarg, &arguments->group) || arguments->group == 0) {
-            complain("'%s' is not the number of a process", optarg);
-            return false;
-        }
-        return true;
+        return takes(command, command->takes_group, "--group") && group_take(arguments);
     case OPTION_OPENMETRICS:
         arguments->has_openmetrics = true;
         arguments->openmetrics = optarg;
-        if (!command->takes_openmetrics)
-            complain("%s takes no --openmetrics", command->name);
-        return command->takes_openmetrics;
+        return takes(command, command->takes_openmetrics, "--openmetrics");
     case OPTION_PLOT:
         arguments->plot = optarg;
-        if (!command->takes_plot)
-            complain("%s takes no --plot", command->name);
-        return command->takes_plot;
+        return takes(command, command->takes_plot, "--plot");
     case OPTION_GENERATION:
-        if (!command->takes_plot) {
-            complain("%s takes no --generation", command->name);
-            return false;
-        }
-        if (!number_parse(optarg, &arguments->generation) || arguments->generation == 0) {
-            complain("'%s' is not a generation, as history shows them", optarg);
-            return false;
-        }
-        return true;
+        return takes(command, command->takes_plot, "--generation") && generation_take(arguments);
     default:
         return false; /* getopt_long has said it */
     }

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,9 +16,27 @@ static bool open_to_all(int fd)
     return fchmod(fd, 0666 & ~mask) == 0;
 }
 
+/* Without the links to it: the file beside which it is written, and in whose place it comes. */
+static char *place_of(const char *path)
+{
+    char *place = realpath(path, NULL);
+
+    return place == NULL && errno == ENOENT ? strdup(path) : place;
+}
+
+static char *draft_of(const char *place)
+{
+    char *draft;
+
+    if (asprintf(&draft, "%s.XXXXXX", place) >= 0)
+        return draft;
+    errno = ENOMEM;
+    return NULL;
+}
+
 static bool make(struct new_file *file)
 {
-    const int fd = mkstemp(file->draft);
+    const int fd = file->draft != NULL ? mkstemp(file->draft) : -1;
 
     if (fd < 0)
         return false;
@@ -35,13 +54,19 @@ static bool make(struct new_file *file)
 
 bool new_file_begin(struct new_file *file, const char *path)
 {
-    *file = (struct new_file){.path = path};
-    if (asprintf(&file->draft, "%s.XXXXXX", path) < 0) {
-        errno = ENOMEM;
-        return false;
+    struct stat attributes;
+
+    *file = (struct new_file){.stream = NULL};
+    if (stat(path, &attributes) == 0 && !S_ISREG(attributes.st_mode)) {
+        file->stream = fopen(path, "w");
+        return file->stream != NULL;
     }
+    file->path = place_of(path);
+    if (file->path != NULL)
+        file->draft = draft_of(file->path);
     if (make(file))
         return true;
+    free(file->path);
     free(file->draft);
     return false;
 }
@@ -55,12 +80,13 @@ bool new_file_end(struct new_file *file, bool is_good)
         error = errno;
         is_done = false;
     }
-    if (is_done && rename(file->draft, file->path) != 0) {
+    if (is_done && file->draft != NULL && rename(file->draft, file->path) != 0) {
         error = errno;
         is_done = false;
     }
-    if (!is_done)
+    if (!is_done && file->draft != NULL)
         (void)unlink(file->draft); /* what is left of it says so by its name */
+    free(file->path);
     free(file->draft);
     errno = error;
     return is_done;

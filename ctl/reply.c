@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "reply.h"
 
+#include "counters.h"
+
 #include <errno.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -82,13 +84,7 @@ const char *file_access(const struct migfs_file *file)
 
 const char *file_state(const struct migfs_file *file)
 {
-    static const char *const names[] = {
-        [MIGFS_STATE_PLAIN] = "plain",       [MIGFS_STATE_STANDBY] = "standby",
-        [MIGFS_STATE_SHARED] = "shared",     [MIGFS_STATE_OWNER] = "owner",
-        [MIGFS_STATE_RELEASED] = "released", [MIGFS_STATE_FENCED] = "fenced",
-    };
-
-    return NAME_OF(names, file->state);
+    return NAME_OF(state_names, file->state);
 }
 
 const char *file_transition(const struct migfs_file *file)

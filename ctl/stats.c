@@ -48,6 +48,12 @@ static bool is_known(const struct report *report, uint64_t instance)
     return false;
 }
 
+static void mount_stats_deinit(struct mount_stats *mount)
+{
+    free(mount->mountpoint);
+    free(mount->printable);
+}
+
 /* Takes the answer, unless that mount has given one by another path. False: out of memory. */
 static bool add(struct report *report, const struct target *target, const struct migfs_stats *stats)
 {
@@ -65,11 +71,16 @@ static bool add(struct report *report, const struct target *target, const struct
     if (mountpoint[0] == '\0')
         mountpoint = "/";
 
-    struct mount_stats *mount = &mounts[report->count++];
+    struct mount_stats *mount = &mounts[report->count];
 
     *mount = (struct mount_stats){
         .mountpoint = strdup(mountpoint), .printable = text_printable(mountpoint), .stats = *stats};
-    return mount->mountpoint != NULL && mount->printable != NULL;
+    if (mount->mountpoint != NULL && mount->printable != NULL) {
+        report->count++;
+        return true;
+    }
+    mount_stats_deinit(mount);
+    return false;
 }
 
 static enum exit_code add_path(struct report *report, const char *path)
@@ -126,10 +137,8 @@ static enum exit_code add_paths(struct report *report, const struct arguments *a
 
 static void report_deinit(struct report *report)
 {
-    for (size_t i = 0; i < report->count; i++) {
-        free(report->mounts[i].mountpoint);
-        free(report->mounts[i].printable);
-    }
+    for (size_t i = 0; i < report->count; i++)
+        mount_stats_deinit(&report->mounts[i]);
     free(report->mounts);
 }
 

@@ -184,6 +184,7 @@ static void mark_lost(struct context *context, struct inode *inode)
 static void fence(struct context *context, struct inode *inode)
 {
     pthread_mutex_lock(&inode->mutex);
+    const enum owner_state before = owner_state(&inode->owner);
     const bool is_news = owner_lock_lost(&inode->owner);
     const bool takes_reference = is_news && !inode->is_kept_fenced;
     inode->is_kept_fenced = inode->is_kept_fenced || is_news;
@@ -200,7 +201,7 @@ static void fence(struct context *context, struct inode *inode)
     if (notify_inode(context, inode) != 0)
         log_warning("pages of inode %ju could not be dropped", (uintmax_t)inode->identity.ino);
     stats_event(context->stats, STATS_FENCE);
-    report_fence(context, inode);
+    report_fence(context, inode, before);
 }
 
 void guard_acquired(struct context *context, struct inode *inode)

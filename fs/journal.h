@@ -12,10 +12,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* All zeroes is an entry without fields. */
+/* Two paths, a line and some more always fit. `size` 0 is an entry without fields. */
 struct journal_entry {
     size_t size;
-    char bytes[8192];
+    char bytes[12288];
 };
 
 /* `name`: capitals, digits and _; the value is any text. What does not fit is left out. */

@@ -110,21 +110,24 @@ bool log_takes_fields(void)
     return atomic_load(&log_to_journal);
 }
 
+static int line_send(int priority, struct line *line, struct journal_entry *fields)
+{
+    journal_text(fields, "MESSAGE", line_text(line));
+    journal_number(fields, "PRIORITY", (uint64_t)priority);
+    journal_text(fields, "SYSLOG_IDENTIFIER", "migfs");
+    journal_number(fields, "SYSLOG_FACILITY", LOG_FAC(LOG_DAEMON));
+    return journal_send(fields);
+}
+
 void log_with_fields(int priority, struct journal_entry *fields, const char *format, ...)
 {
     va_list arguments;
     struct line line;
-    int error = -ENOENT;
 
     va_start(arguments, format);
     line_make(&line, format, arguments);
     va_end(arguments);
-    journal_text(fields, "MESSAGE", line_text(&line));
-    journal_number(fields, "PRIORITY", (uint64_t)priority);
-    journal_text(fields, "SYSLOG_IDENTIFIER", "migfs");
-    journal_number(fields, "SYSLOG_FACILITY", LOG_FAC(LOG_DAEMON));
-    if (log_takes_fields())
-        error = journal_send(fields);
+    const int error = log_takes_fields() ? line_send(priority, &line, fields) : -ENOENT;
     /* Who does not read must not stop the file system; syslog(3) would wait for the same reader. */
     if (error != 0 && error != -EAGAIN)
         line_write(priority, &line);

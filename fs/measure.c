@@ -27,7 +27,8 @@ _Static_assert((int)HANDOFF_ACQUIRE == MIGFS_HANDOFF_ACQUIRE &&
                    (int)HANDOFF_DOWNGRADE == MIGFS_HANDOFF_DOWNGRADE &&
                    (int)HANDOFF_DEMOTE == MIGFS_HANDOFF_DEMOTE &&
                    (int)HANDOFF_UNLOCK == MIGFS_HANDOFF_UNLOCK &&
-                   (int)HANDOFF_QUIET_UNLOCK == MIGFS_HANDOFF_MORE_UNLOCK,
+                   (int)HANDOFF_QUIET_UNLOCK == MIGFS_HANDOFF_MORE_UNLOCK &&
+                   (int)HANDOFF_QUIET_UNLOCK + 1 == MIGFS_HANDOFF_KINDS,
                "transitions are numbered as in migfs.h");
 
 void measure_begin(struct transition *transition)
@@ -58,7 +59,7 @@ void measure_step_end(struct context *context, struct transition *transition,
 /* The jobs of an inode run one after another: its timeline needs no lock. */
 static void remember(struct inode *inode, const struct transition *transition)
 {
-    const bool unlocks = transition->handoff.plan.kind > HANDOFF_FORGET;
+    const bool unlocks = !handoff_takes_locks(transition->handoff.plan.kind);
     struct timeline *locking = inode->locking;
 
     if (!locking)

@@ -203,11 +203,11 @@ struct migfs_file {
 /* migfs_files.flags */
 #define MIGFS_FILES_LOST 0x1u  /* out, EVENTS: some came and went unseen since `cursor` */
 #define MIGFS_FILES_CHECK 0x2u /* in, STATUS: ask the store first; see below */
-#define MIGFS_FILES_UNCHECKED                                                                      \
-    0x4u /* out, STATUS: it did not answer in time, or not so as to tell */
-#define MIGFS_FILES_UNFENCED                                                                       \
-    0x8u /* out, STATUS: a host that has lost a file can still write to it:                        \
-            NFS before version 4, or io=passthrough */
+/* out, STATUS: it did not answer in time, or not so as to tell */
+#define MIGFS_FILES_UNCHECKED 0x4u
+/* out, STATUS: a host that has lost a file can still write to it: NFS before version 4, or
+ * io=passthrough */
+#define MIGFS_FILES_UNFENCED 0x8u
 
 #define MIGFS_FILES_BUFFER_SIZE 16336u
 
@@ -332,8 +332,8 @@ struct migfs_span {
 };
 
 /* migfs_side.flags */
-#define MIGFS_SIDE_KNOWN                                                                           \
-    0x1u /* else all the rest is zero: the host failed, or an old migfs has it */
+/* else all the rest is zero: the host failed, or an old migfs has it */
+#define MIGFS_SIDE_KNOWN 0x1u
 #define MIGFS_SIDE_CLOCK 0x2u /* clock_ahead_ns is known */
 #define MIGFS_SIDE_CUT 0x4u   /* there were more spans: these are the last ones */
 
@@ -346,8 +346,7 @@ struct migfs_side {
     __u32 span_count; /* of `spans` */
     __s64 started_ns; /* by the host's clock, since 1970-01-01 UTC */
     __u64 duration_ns;
-    __s64
-        clock_ahead_ns; /* how far that clock is ahead of the store's, as its last beacon showed */
+    __s64 clock_ahead_ns;  /* of the store's clock, as the host's last beacon showed */
     __u64 clock_unsure_ns; /* and how much more or less it may be */
     char host[MIGFS_HOST_NAME_SIZE];
     __u8 boot_id[16]; /* two sides with the same one have one clock */
@@ -449,7 +448,7 @@ struct migfs_counters {
     __u64 bytes_read; /* that programs got, and what they wrote; what the kernel serves by itself,
                          from its cache or by io=passthrough, does not come here */
     __u64 bytes_written;
-    __u64 fences;         /* files whose locks were lost while this host was owner */
+    __u64 fences;         /* files whose locks were lost while this host was owner, or shared */
     __u64 stale_acquires; /* acquires refused: the store gave other data than what was written */
     __u64 foreign_writes; /* times that somebody wrote a file who had not acquired it */
     __u64 conflicts;      /* locks that made no owner, since another host was writing */

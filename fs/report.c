@@ -142,13 +142,13 @@ static void say(struct context *context, const struct transition *transition,
                     ino);
 }
 
-void report_fence(struct context *context, struct inode *inode)
+void report_fence(struct context *context, struct inode *inode, enum owner_state state_before)
 {
     struct journal_entry fields;
     char *path = status_path(context, inode);
 
     pthread_mutex_lock(&inode->mutex);
-    const struct states states = {OWNER_OWNER, OWNER_FENCED, inode->owner.generation};
+    const struct states states = {state_before, OWNER_FENCED, inode->owner.generation};
     pthread_mutex_unlock(&inode->mutex);
     fields.size = 0;
     if (log_takes_fields()) {
@@ -191,16 +191,23 @@ static void add_acquired(struct history_entry *entry, const struct context *cont
     }
 }
 
-/* The inode's locks or unlocks up to now, by the clock that people have. */
+/* The clock that people have. */
+static int64_t realtime_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now); /* cannot fail */
+    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
+/* The inode's locks or unlocks up to now, by that clock. */
 static void fill_side(struct timeline_entry *side, struct context *context,
                       const struct transition *transition)
 {
     const struct inode *inode = transition->job.inode;
     const struct timeline *timeline = inode->locking ? inode->locking : &transition->timeline;
-    struct timespec now;
+    const int64_t set_by_ns = realtime_ns() - pool_now_ns();
 
-    clock_gettime(CLOCK_REALTIME, &now);
-    const int64_t set_by_ns = now.tv_sec * INT64_C(1000000000) + now.tv_nsec - pool_now_ns();
     side->timeline = *timeline;
     side->timeline.started_ns += set_by_ns;
     side->timeline.ended_ns += set_by_ns;
@@ -247,16 +254,14 @@ void report_transition(struct context *context, struct transition *transition)
     struct inode *inode = transition->job.inode;
     const enum handoff_kind kind = transition->handoff.plan.kind;
     const int error = transition->handoff.answer;
-    struct timespec now;
 
     if (!is_handoff(kind) && (kind != HANDOFF_FORGET || error != 0))
         return;
-    clock_gettime(CLOCK_REALTIME, &now);
     pthread_mutex_lock(&inode->mutex);
     const struct handoff_report last = {
-        .time_ns = now.tv_sec * INT64_C(1000000000) + now.tv_nsec,
-        .released = kind > HANDOFF_FORGET,
-        .duration_ns = (uint64_t)(pool_now_ns() - transition->started_ns),
+        .time_ns = realtime_ns(),
+        .released = !handoff_takes_locks(kind),
+        .duration_ns = (uint64_t)(transition->timeline.ended_ns - transition->started_ns),
         .bytes_flushed = transition->bytes_flushed,
         .pages_dropped = transition->pages_dropped,
         .bytes_prefetched = transition->bytes_prefetched,

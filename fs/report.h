@@ -11,7 +11,7 @@
 /* Its state is settled, its answer not out yet; after measure_end. */
 void report_transition(struct context *context, struct transition *transition);
 
-/* A file's locks are lost: it was owner, and is fenced now. */
-void report_fence(struct context *context, struct inode *inode);
+/* A file's locks are lost: it was owner, or shared, and is fenced now. */
+void report_fence(struct context *context, struct inode *inode, enum owner_state state_before);
 
 #endif

@@ -12,8 +12,10 @@
 #include <string.h>
 
 #define CACHE_LINE 64
-/* Requests that may be under way before the time of one is not measured. */
-#define SLOTS 1024
+/* Requests that may be under way before one is not measured: more than may wait for locks. */
+#define SLOTS 4096
+/* Odd, and SLOTS times the golden ratio: numbers in a row lie far apart, with room beside each. */
+#define SPREAD 2531
 /* Slots that are looked at for one. */
 #define PROBES 8
 
@@ -192,13 +194,13 @@ void stats_event(struct stats *stats, enum stats_event event)
 
 /* ---- requests under way ---- */
 
-/* The kernel numbers them in steps of 2: those under way lie side by side. */
+/* The kernel numbers them in steps of 2. Those of a row may all wait for long. */
 static struct slot *slot_of(struct stats *stats, uint64_t unique, unsigned probe)
 {
-    return &stats->slots[(unique / 2 + probe) % SLOTS];
+    return &stats->slots[(unique / 2 * SPREAD + probe) % SLOTS];
 }
 
-/* One that waits for long, a lock's, keeps its slot from the one that comes SLOTS later. */
+/* One that waits for long, for a lock, keeps its slot from others. */
 static void note(struct stats *stats, enum migfs_request kind, uint64_t unique)
 {
     for (unsigned probe = 0; probe < PROBES; probe++) {

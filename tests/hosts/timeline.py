@@ -164,7 +164,7 @@ def a_fence_is_counted(pair):
     testbed.check(stats(pair.b)["fences"] == 0, "of the other host")
 
 
-@theme.scenario(options="deadline=300", fresh=True)
+@theme.scenario(options="deadline=2000", fresh=True)  # a fifth of it is for the answer
 def a_conflict_is_counted(pair):
     name = pair.image()
     a, b = pair.a.vmm(name), pair.b.vmm(name)
@@ -286,8 +286,6 @@ def a_name_is_text_in_the_picture(pair):
     name = pair.image()
     odd = '<b>&amp; "image"\nof two lines'
     os.rename(os.path.join(pair.store, name), os.path.join(pair.store, odd))
-    a = pair.a.vmm()
-    a.host.vmms.append(a)
     fd = os.open(pair.a.path(odd), os.O_RDWR)
     try:
         pair.a.ctl("acquire", pair.a.path(odd))

@@ -5,8 +5,10 @@
 journal.py [CHECK]...
 """
 import errno
+import fcntl
 import json
 import os
+import struct
 import subprocess
 import sys
 
@@ -17,6 +19,8 @@ from testbed import binary, check  # noqa: E402
 JOURNALDS = ("/usr/lib/systemd/systemd-journald", "/lib/systemd/systemd-journald")
 SOCKET = "/run/systemd/journal/socket"
 TRANSITION = "b8ab3c1e7e5d4c0c9d2f6a41d07e93a5"  # migfs(8)
+FENCE = "5f0c2f7d94b34d41a8e6c1b37a20d9ee"
+OFD_SETLK = 37
 STEPS = {"acquire": {"LOCK", "TEST", "DROP", "READ_RECORD", "VERIFY", "INVALIDATE", "WRITE_RECORD"},
          "release": {"FLUSH", "DRAIN", "SYNC", "WRITE_RECORD", "INVALIDATE", "UNLOCK"}}
 IN_NAMESPACE = "MIGFS_TEST_JOURNAL"
@@ -125,6 +129,34 @@ def one_that_failed_says_why(bed):
     journal.end()
 
 
+def a_fence_says_what_the_file_was(bed):
+    """Locked as QEMU does; then the store's client is cut off until its locks are gone."""
+    journal = Journal(bed)
+    store = bed.directory("store")
+    for state, locked in (("owner", (100, 101, 201)), ("shared", (100, 101, 203))):
+        image(bed, store, state)
+        below = bed.mount_ctofs(store, daemon=True)
+        mount = bed.mount_migfs(below.path, daemon=True)
+        fd = os.open(os.path.join(mount.path, state), os.O_RDWR | os.O_DSYNC)
+        for start in locked:
+            fcntl.fcntl(fd, OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_RDLCK, 0, start, 1, 0))
+        for command in (b"partition", b"heal"):
+            with open(os.path.join(below.path, ".ctofs-control"), "wb", buffering=0) as control:
+                control.write(command)
+        try:
+            os.write(fd, b"x")
+            raise testbed.TestFailure(f"{state}: written without locks")
+        except OSError as error:
+            check(error.errno == errno.EIO, f"{error}")
+        entry = journal.wait_entry(MESSAGE_ID=FENCE, MIGFS_MOUNTPOINT=mount.path)
+        got = {field: entry.get(field) for field in ("MIGFS_FILE", "MIGFS_FROM", "MIGFS_TO")}
+        check(got == {"MIGFS_FILE": state, "MIGFS_FROM": state, "MIGFS_TO": "fenced"}, f"{got}")
+        os.close(fd)
+        mount.umount()
+        below.umount()
+    journal.end()
+
+
 def units_write_their_fields_too(bed):
     """A unit's standard error leads to the journal: $JOURNAL_STREAM."""
     journal = Journal(bed)
@@ -180,8 +212,8 @@ def run():
         testbed.skip("no systemd-journald: apt install systemd")
     enter_namespace()
     testbed.run_checks("journal", (
-        every_transition_has_its_fields, one_that_failed_says_why, units_write_their_fields_too,
-        a_journal_that_does_not_read_holds_nobody_up))
+        every_transition_has_its_fields, one_that_failed_says_why, a_fence_says_what_the_file_was,
+        units_write_their_fields_too, a_journal_that_does_not_read_holds_nobody_up))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ import errno
 import fcntl
 import json
 import os
+import re
+import stat
 import subprocess
 import sys
 
@@ -17,6 +19,7 @@ from testbed import TestFailure, binary, check  # noqa: E402
 
 DONE, FAILED, USAGE, NOT_MIGFS = 0, 1, 2, 5
 MIB = 1 << 20
+MANUAL = os.path.join(testbed.TOP_DIR, "man", "migfsctl.1")
 
 # Runs with the distribution's own Python, of which the parsers are a package.
 PARSE = """
@@ -151,6 +154,25 @@ def errors_are_counted_as_such(bed):
               f"{kind}: {before[kind]} before, {after[kind]} after")
 
 
+def a_lock_that_is_waited_for_is_tried_twice(bed):
+    mount = bed.mount_migfs(source_with_file(bed))
+    path = os.path.join(mount.path, "file")
+    holder = os.open(path, os.O_RDWR)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    before = one(bed, mount)
+    waiter = bed.spawn(["flock", path, "true"])
+    testbed.wait_until(lambda: one(bed, mount)["steps"]["lock"]["failed"] == 1,
+                       what="the lock that is waited for")
+    fcntl.flock(holder, fcntl.LOCK_UN)
+    check(waiter.wait(30) == 0, "it does not get the lock")
+    after = one(bed, mount)
+    tried = after["steps"]["lock"]["count"] - before["steps"]["lock"]["count"]
+    locked = after["handoffs"]["lock"]["count"] - before["handoffs"]["lock"]["count"]
+    check((tried, locked, after["handoffs"]["lock"]["failed"]) == (2, 1, 0),
+          f"tried {tried} times, locked {locked} times: {after['handoffs']['lock']}")
+    os.close(holder)
+
+
 def open_files_are_told_by_state(bed):
     mount = bed.mount_migfs(source_with_file(bed))
     check(set(one(bed, mount)["open_files"].values()) == {0}, "files are open")
@@ -207,6 +229,35 @@ def metrics_say_what_the_counters_do(bed):
         check(samples["migfs_handoff_duration_seconds_count", kind, None] == 1, kind)
 
 
+def literals(text):
+    """What mdoc source marks by a line's first Li, without labels and metrics: "more lock"."""
+    lines = re.findall(r"^\.(?:It )?Li (.*?)(?: Pq .*)?$", text, re.MULTILINE)
+    names = {name.strip(" .;") for line in lines for name in line.split(" ,")}
+    return {name for name in names if name and not name.startswith("migfs_")} - {
+        "kind", "step", "mountpoint"}
+
+
+def the_manual_tells_of_all_that_is_printed_and_nothing_else(bed):
+    with open(MANUAL, encoding="utf-8") as file:
+        manual = file.read().split(".Ss What stats counts\n")[1].split("\n.Ss ")[0]
+    mount = bed.mount_migfs(source_with_file(bed))
+    counted = one(bed, mount)
+    text = bed.run([binary("migfsctl"), "stats", "--openmetrics", mount.path]).stdout
+    printed = {name + ("_total" if kind == "counter" else "")
+               for name, kind in re.findall(r"^# TYPE (\w+) (\w+)$", text, re.MULTILINE)}
+    told = set(re.findall(r"\bmigfs_\w+", manual))
+    check(told == printed, f"metrics in one of both alone: {sorted(told ^ printed)}")
+    singles, *groups = re.split(r"^\.Em ", manual, flags=re.MULTILINE)
+    members = {"requests": literals(groups[0]), "handoffs": literals(groups[1]),
+               "steps": literals(groups[2])}
+    for group, kinds in members.items():
+        check(kinds == set(counted[group]),
+              f"{group} in one of both alone: {sorted(kinds ^ set(counted[group]))}")
+    members = set(counted) - set(members) - {"mountpoint"}
+    check(literals(singles) == members,
+          f"members in one of both alone: {sorted(literals(singles) ^ members)}")
+
+
 def a_file_of_metrics_is_there_as_a_whole_or_not_at_all(bed):
     mount = bed.mount_migfs(source_with_file(bed))
     folder = bed.directory("textfile")
@@ -229,6 +280,31 @@ def a_file_of_metrics_is_there_as_a_whole_or_not_at_all(bed):
     check("missing/migfs.prom: cannot be written: No such file" in missing.stderr, missing.stderr)
     write(FAILED, folder)
     check(os.listdir(folder) == ["migfs.prom"], f"left behind: {os.listdir(folder)}")
+
+
+def what_is_no_file_is_written_to_and_stays(bed):
+    """As root a device would be gone for all."""
+    mount = bed.mount_migfs(source_with_file(bed))
+    folder = bed.directory("folder")
+    fifo, link, file, standard = (os.path.join(folder, name)
+                                  for name in ("fifo", "link", "file", "standard"))
+    os.mkfifo(fifo)
+    os.symlink("file", link)
+    os.symlink("/proc/self/fd/1", standard)
+
+    def write(target):
+        return bed.run([binary("migfsctl"), "stats", f"--openmetrics={target}", mount.path]).stdout
+    reader = bed.spawn(["cat", fifo], stdout=subprocess.PIPE, text=True)
+    write(fifo)
+    check(reader.communicate()[0].endswith("# EOF\n"), "not all came through the pipe")
+    check(write(standard).endswith("# EOF\n"), "not all came to standard output")
+    with open(file, "w", encoding="utf-8") as before:
+        before.write("as it was")
+    write(link)
+    with open(file, encoding="utf-8") as written:
+        check(written.read().endswith("# EOF\n"), "not all is in the file")
+    check(stat.S_ISFIFO(os.lstat(fifo).st_mode) and os.path.islink(link) and
+          os.path.islink(standard) and len(os.listdir(folder)) == 4, f"{os.listdir(folder)}")
 
 
 def without_a_path_all_mounts_are_told_once(bed):
@@ -273,6 +349,9 @@ def mount_options(mount):
 if __name__ == "__main__":
     testbed.main(lambda: testbed.run_checks("stats", (
         counters_add_up_with_what_fio_did, each_kind_of_request_is_counted_as_that,
-        errors_are_counted_as_such, open_files_are_told_by_state, metrics_say_what_the_counters_do,
+        errors_are_counted_as_such, a_lock_that_is_waited_for_is_tried_twice,
+        open_files_are_told_by_state, metrics_say_what_the_counters_do,
+        the_manual_tells_of_all_that_is_printed_and_nothing_else,
         a_file_of_metrics_is_there_as_a_whole_or_not_at_all,
-        without_a_path_all_mounts_are_told_once, what_cannot_be_told_is_said)))
+        what_is_no_file_is_written_to_and_stays, without_a_path_all_mounts_are_told_once,
+        what_cannot_be_told_is_said)))

@@ -160,6 +160,27 @@ static void one_that_waits_for_long_is_in_nobodys_way(void **state)
     stats_free(stats);
 }
 
+/* As many as may wait for locks at once (fs/lock_wait.h), one after another. */
+static void many_that_wait_for_long_are_in_nobodys_way(void **state)
+{
+    enum { WAITERS = 1024, READS = 20000 };
+    const struct stats_answer answer = {.error = 0, .bytes_carried = 1};
+    struct stats *stats = stats_new();
+    uint64_t unique = 2;
+
+    (void)state;
+    for (; unique <= 2 * WAITERS; unique += 2)
+        stats_request_begin(stats, MIGFS_REQUEST_SETLKW, unique);
+    for (; unique <= 2 * (WAITERS + READS); unique += 2) {
+        stats_request_begin(stats, MIGFS_REQUEST_READ, unique);
+        stats_request_end(stats, unique, &answer);
+    }
+    stats_read(stats, &counters);
+    assert_int_equal(ended(&counters.requests[MIGFS_REQUEST_READ]), READS);
+    assert_int_equal(counters.bytes_read, READS);
+    stats_free(stats);
+}
+
 /* More at once than there is room for: counted all the same, and no time is made up. */
 static void too_many_at_once_are_counted_untimed(void **state)
 {
@@ -262,6 +283,7 @@ int main(void)
         cmocka_unit_test(what_many_threads_count_comes_out_whole),
         cmocka_unit_test(another_thread_may_answer),
         cmocka_unit_test(one_that_waits_for_long_is_in_nobodys_way),
+        cmocka_unit_test(many_that_wait_for_long_are_in_nobodys_way),
         cmocka_unit_test(too_many_at_once_are_counted_untimed),
         cmocka_unit_test(what_gets_no_answer_takes_no_room),
         cmocka_unit_test(a_bucket_ends_at_a_power_of_two_us),
