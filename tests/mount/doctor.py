@@ -30,6 +30,11 @@ ALWAYS = {"kernel", "libfuse", "io_uring", "security", "limits", "libvirt", "gue
 OF_SOURCE = {"store", "options", "lease", "recovery", "records", "lock", "hosts", "openers",
              "images"}
 OFD_SETLK = 37
+# The rest of these trees is needed; what goes first.
+OVERLAID = {"/etc": "/etc/libvirt /etc/apparmor.d", "/usr/share": "/usr/share/augeas"}
+LENS = "/usr/share/augeas/lenses/libvirtd_qemu.aug"  # of what libvirt's QEMU driver reads
+KNOWN = 'let filesystem_entry = str_array_entry "shared_filesystems"\n'
+UNKNOWN = 'let other_entry = bool_entry "dynamic_ownership"\n'
 
 
 class Report:
@@ -64,15 +69,16 @@ def laid_over(files):
     """A shell script's beginning that lays files over the machine's own: {path: text}, or None for
     none."""
     lines = ["set -e", "mount --make-rprivate /"]
-    for tree in ("/etc", "/sys/fs", "/sys/module", "/dev"):
+    for tree in (*OVERLAID, "/sys/fs", "/sys/module", "/dev"):
         mine = {path: text for path, text in files.items() if path.startswith(tree + "/")}
         if not mine:
             continue
-        if tree == "/etc":  # the rest of it is needed
-            lines += ['mkdir -p "$LAYER/upper" "$LAYER/work"',
-                      'mount -t overlay -o "lowerdir=/etc,upperdir=$LAYER/upper,'
-                      'workdir=$LAYER/work" overlay /etc',
-                      "rm -rf /etc/libvirt /etc/apparmor.d"]
+        if tree in OVERLAID:
+            layer = "$LAYER" + tree
+            lines += [f'mkdir -p "{layer}/upper" "{layer}/work"',
+                      f'mount -t overlay -o "lowerdir={tree},upperdir={layer}/upper,'
+                      f'workdir={layer}/work" overlay {tree}',
+                      f"rm -rf {OVERLAID[tree]}"]
         else:
             lines.append(f"mount -t tmpfs none {tree}")
         for path, text in mine.items():
@@ -318,10 +324,22 @@ def libvirt_settings(bed):
             ("green", f'shared_filesystems = [ "{mount.path}" ]\n'),
             ("green", f'shared_filesystems=[\n  "/elsewhere",\n  "{bed.root}/"\n]\n'),
             ("green", f'dynamic_ownership = 0\nshared_filesystems = [ "{mount.path}/" ]')):
-        report = doctor(bed, mount.path, files={conf: text})
-        words = () if colour == "green" else ("shared_filesystems", mount.path)
+        report = doctor(bed, mount.path, files={conf: text, LENS: KNOWN})
+        words = () if colour == "green" else ("set shared_filesystems", mount.path)
         report.expect("libvirt", colour, *words)
         check(report.colours("libvirt") == [colour], f"{text!r}: {report.findings['libvirt']}")
+
+
+def a_libvirt_that_ignores_the_setting(bed):
+    _, mount = served(bed)
+    text = f'shared_filesystems = [ "{mount.path}" ]\n'
+    conf = "/etc/libvirt/qemu.conf"
+    for known in (KNOWN, None):
+        doctor(bed, mount.path, files={conf: text, LENS: known}).expect_green("libvirt")
+    for colour, more in (("red", ""), ("yellow", "dynamic_ownership = 0\n")):
+        report = doctor(bed, mount.path, files={conf: more + text, LENS: UNKNOWN})
+        report.expect("libvirt", colour, "does not know shared_filesystems", "Debian 13")
+        check(report.colours("libvirt") == [colour], f"{report.findings['libvirt']}")
 
 
 def disk(path, driver="<driver name='qemu' type='qcow2'/>", more=""):
@@ -751,8 +769,8 @@ def images_served_by_migfs(bed):
 CHECKS = (a_right_setup_is_green, a_source_before_it_is_mounted, all_mounts_without_an_argument,
           no_mount_is_said, lines_have_colour_check_text_and_mend, bad_arguments_are_refused,
           a_store_that_does_not_answer_is_red, kernel, libfuse, io_uring, selinux, apparmor,
-          memory, descriptors, libvirt_settings, guests, mount_options, passthrough,
-          another_version_than_is_installed, source_that_is_not_seen, store, records,
+          memory, descriptors, libvirt_settings, a_libvirt_that_ignores_the_setting, guests,
+          mount_options, passthrough, another_version_than_is_installed, source_that_is_not_seen, store, records,
           others_than_root, hosts_that_agree_are_green, hosts_that_do_not_are_said,
           what_is_no_beacon_does_no_harm, what_a_killed_doctor_left_is_removed,
           hosts_of_one_machine_id, a_crash_and_a_reboot_make_no_clone,
