@@ -11,7 +11,6 @@ doctor.py [CHECK]...
 
 import contextlib
 import fcntl
-import json
 import os
 import shlex
 import signal
@@ -23,9 +22,9 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 import forged_beacon  # noqa: E402
 import testbed  # noqa: E402
+from report import FAILED, UNSAFE, USAGE, WARNINGS, report_of, reports_of  # noqa: E402
 from testbed import binary, check  # noqa: E402
 
-GREEN, FAILED, USAGE, WARNINGS, UNSAFE = 0, 1, 2, 6, 7
 ALWAYS = {"kernel", "libfuse", "io_uring", "security", "limits", "libvirt", "guests"}
 OF_SOURCE = {"store", "options", "lease", "recovery", "records", "lock", "hosts", "openers",
              "images"}
@@ -35,34 +34,6 @@ OVERLAID = {"/etc": "/etc/libvirt /etc/apparmor.d", "/usr/share": "/usr/share/au
 LENS = "/usr/share/augeas/lenses/libvirtd_qemu.aug"  # of what libvirt's QEMU driver reads
 KNOWN = 'let filesystem_entry = str_array_entry "shared_filesystems"\n'
 UNKNOWN = 'let other_entry = bool_entry "dynamic_ownership"\n'
-
-
-class Report:
-    """What doctor found: {check: [(colour, text, mend)]}."""
-
-    def __init__(self, status, subject):
-        self.status = status
-        self.path = subject["path"]
-        self.findings = {}
-        for finding in subject["findings"]:
-            check((finding["mend"] is None) == (finding["colour"] == "green"),
-                  f"a mend where none is due, or none where one is: {finding}")
-            self.findings.setdefault(finding["check"], []).append(
-                (finding["colour"], finding["text"], finding["mend"]))
-
-    def colours(self, name):
-        return [colour for colour, _, _ in self.findings.get(name, [])]
-
-    def expect(self, name, colour, *words):
-        """Some finding of that check has that colour and these words."""
-        for found, text, mend in self.findings.get(name, []):
-            if found == colour and all(word in f"{text} {mend}" for word in words):
-                return
-        check(False, f"{name}: not {colour} with {words}: {self.findings.get(name)}")
-
-    def expect_green(self, *names):
-        for name in names:
-            check(set(self.colours(name)) == {"green"}, f"{name}: {self.findings.get(name)}")
 
 
 def laid_over(files):
@@ -100,15 +71,7 @@ def doctor(bed, *paths, files=None, as_user=False, before=(), script=""):
         command = ["unshare", "-m", "sh", "-c",
                    laid_over(files or {}) + script + "\nexec " + shlex.join(command)]
         env = {"LAYER": bed.directory(os.path.basename(bed.unique("layer")))}
-    result = bed.run(command, expect=None, as_user=as_user, env=env)
-    check(result.returncode in (GREEN, WARNINGS, UNSAFE),
-          f"status {result.returncode}: {result.stdout}{result.stderr}")
-    document = json.loads(result.stdout)
-    check(document["version"] == 1, f"{document}")
-    reports = [Report(result.returncode, subject) for subject in document["subjects"]]
-    worst = max({"green": GREEN, "yellow": WARNINGS, "red": UNSAFE}[subject["colour"]]
-                for subject in document["subjects"])
-    check(result.returncode == worst, f"status {result.returncode}, worst {worst}")
+    reports = reports_of(bed.run(command, expect=None, as_user=as_user, env=env))
     return reports[0] if len(reports) == 1 else reports
 
 
@@ -202,7 +165,7 @@ def a_store_that_does_not_answer_is_red(bed):
                          timeout_s=90)
     finally:
         below.signal(signal.SIGCONT)
-    report = Report(UNSAFE, json.loads(result.stdout)["subjects"][0])
+    report = report_of(result)
     report.expect("mount", "red", "did not answer", "server")
 
 
@@ -228,13 +191,13 @@ def libfuse(bed):
         os.chmod(path, 0o755)
         result = bed.run([migfsctl, "doctor", "--json", source], expect=None)
         os.unlink(path)
-        return Report(result.returncode, json.loads(result.stdout)["subjects"][0])
+        return report_of(result)
 
     found("3.17.2").expect_green("libfuse")
     found("3.14.0").expect("libfuse", "red", "3.14.0", "3.17")
     found("3.18.0").expect("libfuse", "yellow", "3.18.0")
     result = bed.run([migfsctl, "doctor", "--json", source], expect=UNSAFE, env={"PATH": "/bin"})
-    Report(UNSAFE, json.loads(result.stdout)["subjects"][0]).expect(
+    report_of(result).expect(
         "libfuse", "red", "cannot be run", "install")
 
 
@@ -414,7 +377,7 @@ def another_version_than_is_installed(bed):
     with open(later, "wb") as file:
         file.write(program.replace(version, version.replace(b"0", b"9")))
     result = bed.run([later, "doctor", "--json", mount.path], expect=None)
-    Report(result.returncode, json.loads(result.stdout)["subjects"][0]).expect(
+    report_of(result).expect(
         "mount", "yellow", version.decode()[:-1] + " serves", "is installed", "anew")
 
 
@@ -462,7 +425,7 @@ def others_than_root(bed):
     os.mkdir(source + "/.migfs", 0o700)
     migfsctl = bed.install("migfsctl")
     result = bed.run([migfsctl, "doctor", "--json", source], as_user=True, expect=None)
-    report = Report(result.returncode, json.loads(result.stdout)["subjects"][0])
+    report = report_of(result)
     for name in ("records", "hosts", "openers"):
         report.expect(name, "yellow", "as root")
 
@@ -716,7 +679,7 @@ def images_whose_record_is_not_read(bed):
         check(report.colours("images") == ["yellow"], f"{report.findings['images']}")
         migfsctl = bed.install("migfsctl")
         result = bed.run([migfsctl, "doctor", "--json", source], as_user=True, expect=None)
-        report = Report(result.returncode, json.loads(result.stdout)["subjects"][0])
+        report = report_of(result)
         report.expect("images", "yellow", "of 2 files", "as root")
         check(report.colours("images") == ["yellow"], f"{report.findings['images']}")
         with open(record, "wb") as file:  # of no bytes: there is none
