@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 
 #define QEMU_CONF "/etc/libvirt/qemu.conf"
+#define QEMU_CONF_LENS "/usr/share/augeas/lenses/libvirtd_qemu.aug"
 #define DOMAINS "/etc/libvirt/qemu"
 
 static bool is_at_or_below(const char *path, const char *directory)
@@ -78,21 +79,37 @@ static bool list_covers(const char *list, const char *directory)
     return false;
 }
 
+/*
+ * Whether the libvirt that is installed knows the setting; an older one passes over it in silence.
+ * Its QEMU driver comes with a grammar of all that it reads there. Without one it is believed.
+ */
+static bool libvirt_reads_shared(void)
+{
+    char *lens = small_file_read(QEMU_CONF_LENS);
+    const bool reads = lens == NULL || strstr(lens, "\"shared_filesystems\"") != NULL;
+
+    free(lens);
+    return reads;
+}
+
 static void say_setting(struct doctor *doctor, const char *mountpoint, const char *text)
 {
     const char *shared = setting_of(text, "shared_filesystems");
     const char *ownership = setting_of(text, "dynamic_ownership");
     const bool chowns = ownership == NULL || ownership[0] != '0';
+    const bool reads = libvirt_reads_shared();
     char *mend = NULL;
 
-    if (shared != NULL && (mountpoint == NULL || list_covers(shared, mountpoint))) {
+    if (reads && shared != NULL && (mountpoint == NULL || list_covers(shared, mountpoint))) {
         doctor_say(doctor, COLOUR_GREEN, NULL, "shared_filesystems in " QEMU_CONF " names %s",
                    mountpoint != NULL ? mountpoint : "some directories");
         return;
     }
     if (asprintf(&mend,
-                 "set shared_filesystems = [ \"%s\" ] in " QEMU_CONF
-                 " (libvirt of Debian 13 or newer) and restart libvirt, on every host",
+                 reads ? "set shared_filesystems = [ \"%s\" ] in " QEMU_CONF
+                         " and restart libvirt, on every host"
+                       : "this libvirt does not know shared_filesystems = [ \"%s\" ]: install one "
+                         "that does, as of Debian 13, or do as migfs-libvirt(7) says without",
                  mountpoint != NULL ? mountpoint : "MOUNTPOINT") < 0)
         return;
     doctor_say(doctor, chowns ? COLOUR_RED : COLOUR_YELLOW, mend,

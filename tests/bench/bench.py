@@ -3,8 +3,9 @@
 """What migfs costs, side by side with the directory itself and with what people use today.
 
 In each round each workload runs over each stack, one after the other, so that what else the machine
-does meets all alike. A ratio is to the native directory's sample of the same round: their median, the
-least and the most. Absolute figures are this machine's and this moment's. virtiofsd is not here: it has no mount without a guest.
+does meets all alike. A ratio is to the native directory's sample of the same round: their median,
+the least and the most. Absolute figures are this machine's and this moment's. virtiofsd is not here:
+it has no mount without a guest.
 """
 import argparse
 import csv

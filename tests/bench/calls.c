@@ -7,9 +7,10 @@
  * calls handover FILE CACHED DIRTY
  *     locks FILE as QEMU does, reads CACHED bytes, writes DIRTY bytes, unlocks it, and prints the
  *     nanoseconds of the locks and of the unlocks.
- * calls latency FILE
- *     reads blocks of 4 KiB of FILE past every cache, one after another, until its input ends, and
- *     prints the nanoseconds within which half of the reads were answered, and 99 of 100.
+ * calls latency FILE LEAST
+ *     reads blocks of 4 KiB of FILE past every cache, one after another, LEAST of them and until
+ *     its input ends, and prints the nanoseconds within which half of the reads were answered, and
+ *     99 of 100.
  */
 #include <err.h>
 #include <fcntl.h>
@@ -198,7 +199,8 @@ static int compare_times(const void *left, const void *right)
     return (a > b) - (a < b);
 }
 
-static int measure_latency(const char *path)
+/* `least`: 1 and more. */
+static int measure_latency(const char *path, size_t least)
 {
     int64_t *took = malloc(MOST_READS * sizeof(*took));
     char *buffer = aligned_alloc(BLOCK, BLOCK);
@@ -208,15 +210,13 @@ static int measure_latency(const char *path)
 
     if (!took || !buffer || blocks == 0)
         err(1, "%s", path);
-    while (count < MOST_READS && !input_has_ended()) {
+    while (count < MOST_READS && (count < least || !input_has_ended())) {
         const int64_t start = now_ns();
 
         if (pread(fd, buffer, BLOCK, random() % blocks * (off_t)BLOCK) != (ssize_t)BLOCK)
             err(1, "a block of %s", path);
         took[count++] = now_ns() - start;
     }
-    if (count == 0)
-        errx(1, "not one read of %s", path);
     qsort(took, count, sizeof(*took), compare_times);
     printf("%jd %jd\n", (intmax_t)took[count / 2], (intmax_t)took[count * 99 / 100]);
     close(fd);
@@ -229,10 +229,10 @@ int main(int argc, char **argv)
 {
     if (argc == 5 && strcmp(argv[1], "handover") == 0)
         return hand_over(argv[2], atoll(argv[3]), atoll(argv[4]));
-    if (argc == 3 && strcmp(argv[1], "latency") == 0)
-        return measure_latency(argv[2]);
+    if (argc == 4 && strcmp(argv[1], "latency") == 0 && atoll(argv[3]) > 0)
+        return measure_latency(argv[2], (size_t)atoll(argv[3]));
     if (argc != 4)
         errx(1, "usage: calls KIND PATH MILLISECONDS | calls handover FILE CACHED DIRTY | "
-                "calls latency FILE");
+                "calls latency FILE LEAST");
     return run_calls(argv[1], argv[2], atoll(argv[3]) * 1000000);
 }

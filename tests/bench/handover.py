@@ -14,6 +14,7 @@ import testbed
 MIB = 1 << 20
 ROUNDS = 3
 DIRTY_BYTES = 65536  # of each of many files
+IDLE_READS = 10000
 
 
 def sparse(place, name, length):
@@ -86,10 +87,11 @@ def ms_since(started):
 
 
 @contextlib.contextmanager
-def reader(bed, path):
-    """Reads the file while the body runs; afterwards in its list: ns of 99 of 100 reads."""
+def reader(bed, path, least=1):
+    """Reads the file while the body runs, and so many blocks at least; afterwards in its list: ns of
+    99 of 100 reads."""
     found = []
-    process = bed.spawn([testbed.binary("calls"), "latency", path], stdin=subprocess.PIPE,
+    process = bed.spawn([testbed.binary("calls"), "latency", path, str(least)], stdin=subprocess.PIPE,
                         stdout=subprocess.PIPE, text=True)
     try:
         yield found
@@ -99,14 +101,14 @@ def reader(bed, path):
 
 
 def meanwhile(bed, place, body):
-    """What body() gives, and how many times longer than in an idle second 99 of 100 reads of another
-    file take while it runs."""
+    """How many times longer than on an idle mount 99 of 100 reads of another file take while body()
+    runs."""
     path = sparse(place, "other", 64 * MIB)
-    with reader(bed, path) as idle:
-        time.sleep(1)
+    with reader(bed, path, IDLE_READS) as idle:
+        pass
     with reader(bed, path) as busy:
-        result = body()
-    return result, busy[0] / idle[0]
+        body()
+    return busy[0] / idle[0]
 
 
 def many(bed, place, count):
@@ -127,8 +129,7 @@ def many(bed, place, count):
     files = open_all(directory, "image", count)
     try:
         quiet = medians(sample)
-        _, slower = meanwhile(bed, place, lambda: [sample() for _ in range(ROUNDS)])
-        return *quiet, slower
+        return *quiet, meanwhile(bed, place, lambda: [sample() for _ in range(ROUNDS)])
     finally:
         close_all(files)
 

@@ -131,27 +131,21 @@ def not_at_the_next_acquire(pair):
     expect_same(b.read(1, *L1), runs("A", L1[1]), "B, owner again, reads")
 
 
-@theme.scenario(BINDFS)
-def not_after_the_release(pair):
-    """Who is no owner is served nothing of it: a twin that only drops nothing is right here."""
-    _, a, b = owned(pair)
-    b.read(1, *L1)
-    b.unlock(1)
-    a.lock(1)
-    a.write(1, *L1, "A")
-    a.ask("fsync 1")
-    expect_same(b.read(1, *L1), runs("A", L1[1]), "B reads what it released")
+def after_the_release(flags):
+    def run(pair):
+        _, a, b = owned(pair, flags)
+        b.read(1, *L1)
+        b.unlock(1)
+        a.lock(1)
+        a.write(1, *L1, "A")
+        a.ask("fsync 1")
+        expect_same(b.read(1, *L1), runs("A", L1[1]), "B reads what it released")
+    return run
 
 
-@theme.scenario(COHERENCE_OFF, BINDFS)
-def not_after_the_release_cached(pair):
-    _, a, b = owned(pair, "rw")
-    b.read(1, *L1)
-    b.unlock(1)
-    a.lock(1)
-    a.write(1, *L1, "A")
-    a.ask("fsync 1")
-    expect_same(b.read(1, *L1), runs("A", L1[1]), "B reads what it released")
+# Who is no owner is served nothing of it: a twin that only drops nothing is right here.
+theme.scenario(BINDFS, name="not_after_the_release")(after_the_release("rw+d"))
+theme.scenario(COHERENCE_OFF, BINDFS, name="not_after_the_release_cached")(after_the_release("rw"))
 
 
 @theme.scenario(KEEPS, fresh=True)

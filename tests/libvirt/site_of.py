@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Where a scenario happens: one store, two mounts of it, two hosts with a layer over each."""
 import contextlib
-import json
 import os
 import subprocess
 import sys
@@ -9,6 +8,7 @@ import sys
 import testbed
 import virt_host
 from guests import Guest
+from report import report_of
 from virt_host import IMAGES, patience
 
 LAYERS = {"migfs": "migfs", "bindfs": "bindfs", "migfs-protect-off": "migfs -o protect=off"}
@@ -105,11 +105,10 @@ class Migration:
 
 
 class Site:
-    """shared: whether libvirt is told that the images are shared; settings, settings_a: more lines of
-    qemu.conf, of both hosts and of host a; cut: takes a host from the network; bare: the scenario starts the daemons."""
+    """shared: whether libvirt is told that the images are shared; settings_a: more lines of host a's
+    qemu.conf; cut: takes a host from the network; bare: the scenario starts the daemons."""
 
-    def __init__(self, bed, layer, store, hosts, cut, shared=True, settings=(), settings_a=(),
-                 bare=False):
+    def __init__(self, bed, layer, store, hosts, cut, shared=True, settings_a=(), bare=False):
         self.bed = bed
         self.layer = layer
         self.store = store
@@ -119,7 +118,7 @@ class Site:
         for host, own in ((self.a, settings_a), (self.b, ())):
             if not bare:
                 host.layer_start(LAYERS[layer])
-                host.libvirt_start(*shared, *settings, *own)
+                host.libvirt_start(*shared, *own)
                 print(f"host {host.name} is up, with {layer}", flush=True)
         self.qemu_user = self.ids("libvirt-qemu")
         self.allowed, self.possible = [], []
@@ -141,6 +140,13 @@ class Site:
         guest = Guest(name, image_format, cache, **arguments)
         guest.create(self.a)
         guest.define(self.a)
+        return guest
+
+    def running(self, *what, **arguments):
+        """A new guest that runs on host a."""
+        guest = self.guest(*what, **arguments)
+        guest.start(self.a)
+        guest.expect_right()
         return guest
 
     def migrate(self, guest, there):
@@ -177,8 +183,9 @@ class Site:
     def alive(self):
         return [host for host in (self.a, self.b) if host not in self.dead]
 
-    def end(self, guest):
-        """A guest that ends gives its image back to root."""
+    def end(self, guest, booted_anew=False):
+        """All that a guest wrote is there; when it ends it gives its image back to root."""
+        guest.expect_stored(self.store, booted_anew)
         guest.host.run(f"virsh destroy {guest.name}")
         testbed.check(self.owner(guest.image) == (0, 0), f"{guest.image} is left to "
                       f"{self.owner(guest.image)}")
@@ -209,10 +216,7 @@ class Site:
 
     def expect_green(self, host, *names):
         """What doctor says of them."""
-        found = json.loads(host.run(f"migfsctl doctor --json {IMAGES}", expect=None).stdout)
-        for finding in found["subjects"][0]["findings"]:
-            if finding["check"] in names:
-                testbed.check(finding["colour"] == "green", f"doctor on {host.name}: {finding}")
+        report_of(host.run(f"migfsctl doctor --json {IMAGES}", expect=None)).expect_green(*names)
 
     def end_well(self):
         """Nobody uses the layers any more, and nobody has complained."""

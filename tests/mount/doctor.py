@@ -11,7 +11,6 @@ doctor.py [CHECK]...
 
 import contextlib
 import fcntl
-import json
 import os
 import shlex
 import signal
@@ -23,56 +22,34 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 import forged_beacon  # noqa: E402
 import testbed  # noqa: E402
+from report import FAILED, UNSAFE, USAGE, WARNINGS, report_of, reports_of  # noqa: E402
 from testbed import binary, check  # noqa: E402
 
-GREEN, FAILED, USAGE, WARNINGS, UNSAFE = 0, 1, 2, 6, 7
 ALWAYS = {"kernel", "libfuse", "io_uring", "security", "limits", "libvirt", "guests"}
 OF_SOURCE = {"store", "options", "lease", "recovery", "records", "lock", "hosts", "openers",
              "images"}
 OFD_SETLK = 37
-
-
-class Report:
-    """What doctor found: {check: [(colour, text, mend)]}."""
-
-    def __init__(self, status, subject):
-        self.status = status
-        self.path = subject["path"]
-        self.findings = {}
-        for finding in subject["findings"]:
-            check((finding["mend"] is None) == (finding["colour"] == "green"),
-                  f"a mend where none is due, or none where one is: {finding}")
-            self.findings.setdefault(finding["check"], []).append(
-                (finding["colour"], finding["text"], finding["mend"]))
-
-    def colours(self, name):
-        return [colour for colour, _, _ in self.findings.get(name, [])]
-
-    def expect(self, name, colour, *words):
-        """Some finding of that check has that colour and these words."""
-        for found, text, mend in self.findings.get(name, []):
-            if found == colour and all(word in f"{text} {mend}" for word in words):
-                return
-        check(False, f"{name}: not {colour} with {words}: {self.findings.get(name)}")
-
-    def expect_green(self, *names):
-        for name in names:
-            check(set(self.colours(name)) == {"green"}, f"{name}: {self.findings.get(name)}")
+# The rest of these trees is needed; what goes first.
+OVERLAID = {"/etc": "/etc/libvirt /etc/apparmor.d", "/usr/share": "/usr/share/augeas"}
+LENS = "/usr/share/augeas/lenses/libvirtd_qemu.aug"  # of what libvirt's QEMU driver reads
+KNOWN = 'let filesystem_entry = str_array_entry "shared_filesystems"\n'
+UNKNOWN = 'let other_entry = bool_entry "dynamic_ownership"\n'
 
 
 def laid_over(files):
     """A shell script's beginning that lays files over the machine's own: {path: text}, or None for
     none."""
     lines = ["set -e", "mount --make-rprivate /"]
-    for tree in ("/etc", "/sys/fs", "/sys/module", "/dev"):
+    for tree in (*OVERLAID, "/sys/fs", "/sys/module", "/dev"):
         mine = {path: text for path, text in files.items() if path.startswith(tree + "/")}
         if not mine:
             continue
-        if tree == "/etc":  # the rest of it is needed
-            lines += ['mkdir -p "$LAYER/upper" "$LAYER/work"',
-                      'mount -t overlay -o "lowerdir=/etc,upperdir=$LAYER/upper,'
-                      'workdir=$LAYER/work" overlay /etc',
-                      "rm -rf /etc/libvirt /etc/apparmor.d"]
+        if tree in OVERLAID:
+            layer = "$LAYER" + tree
+            lines += [f'mkdir -p "{layer}/upper" "{layer}/work"',
+                      f'mount -t overlay -o "lowerdir={tree},upperdir={layer}/upper,'
+                      f'workdir={layer}/work" overlay {tree}',
+                      f"rm -rf {OVERLAID[tree]}"]
         else:
             lines.append(f"mount -t tmpfs none {tree}")
         for path, text in mine.items():
@@ -94,15 +71,7 @@ def doctor(bed, *paths, files=None, as_user=False, before=(), script=""):
         command = ["unshare", "-m", "sh", "-c",
                    laid_over(files or {}) + script + "\nexec " + shlex.join(command)]
         env = {"LAYER": bed.directory(os.path.basename(bed.unique("layer")))}
-    result = bed.run(command, expect=None, as_user=as_user, env=env)
-    check(result.returncode in (GREEN, WARNINGS, UNSAFE),
-          f"status {result.returncode}: {result.stdout}{result.stderr}")
-    document = json.loads(result.stdout)
-    check(document["version"] == 1, f"{document}")
-    reports = [Report(result.returncode, subject) for subject in document["subjects"]]
-    worst = max({"green": GREEN, "yellow": WARNINGS, "red": UNSAFE}[subject["colour"]]
-                for subject in document["subjects"])
-    check(result.returncode == worst, f"status {result.returncode}, worst {worst}")
+    reports = reports_of(bed.run(command, expect=None, as_user=as_user, env=env))
     return reports[0] if len(reports) == 1 else reports
 
 
@@ -196,7 +165,7 @@ def a_store_that_does_not_answer_is_red(bed):
                          timeout_s=90)
     finally:
         below.signal(signal.SIGCONT)
-    report = Report(UNSAFE, json.loads(result.stdout)["subjects"][0])
+    report = report_of(result)
     report.expect("mount", "red", "did not answer", "server")
 
 
@@ -222,13 +191,13 @@ def libfuse(bed):
         os.chmod(path, 0o755)
         result = bed.run([migfsctl, "doctor", "--json", source], expect=None)
         os.unlink(path)
-        return Report(result.returncode, json.loads(result.stdout)["subjects"][0])
+        return report_of(result)
 
     found("3.17.2").expect_green("libfuse")
     found("3.14.0").expect("libfuse", "red", "3.14.0", "3.17")
     found("3.18.0").expect("libfuse", "yellow", "3.18.0")
     result = bed.run([migfsctl, "doctor", "--json", source], expect=UNSAFE, env={"PATH": "/bin"})
-    Report(UNSAFE, json.loads(result.stdout)["subjects"][0]).expect(
+    report_of(result).expect(
         "libfuse", "red", "cannot be run", "install")
 
 
@@ -318,10 +287,22 @@ def libvirt_settings(bed):
             ("green", f'shared_filesystems = [ "{mount.path}" ]\n'),
             ("green", f'shared_filesystems=[\n  "/elsewhere",\n  "{bed.root}/"\n]\n'),
             ("green", f'dynamic_ownership = 0\nshared_filesystems = [ "{mount.path}/" ]')):
-        report = doctor(bed, mount.path, files={conf: text})
-        words = () if colour == "green" else ("shared_filesystems", mount.path)
+        report = doctor(bed, mount.path, files={conf: text, LENS: KNOWN})
+        words = () if colour == "green" else ("set shared_filesystems", mount.path)
         report.expect("libvirt", colour, *words)
         check(report.colours("libvirt") == [colour], f"{text!r}: {report.findings['libvirt']}")
+
+
+def a_libvirt_that_ignores_the_setting(bed):
+    _, mount = served(bed)
+    text = f'shared_filesystems = [ "{mount.path}" ]\n'
+    conf = "/etc/libvirt/qemu.conf"
+    for known in (KNOWN, None):
+        doctor(bed, mount.path, files={conf: text, LENS: known}).expect_green("libvirt")
+    for colour, more in (("red", ""), ("yellow", "dynamic_ownership = 0\n")):
+        report = doctor(bed, mount.path, files={conf: more + text, LENS: UNKNOWN})
+        report.expect("libvirt", colour, "does not know shared_filesystems", "Debian 13")
+        check(report.colours("libvirt") == [colour], f"{report.findings['libvirt']}")
 
 
 def disk(path, driver="<driver name='qemu' type='qcow2'/>", more=""):
@@ -396,7 +377,7 @@ def another_version_than_is_installed(bed):
     with open(later, "wb") as file:
         file.write(program.replace(version, version.replace(b"0", b"9")))
     result = bed.run([later, "doctor", "--json", mount.path], expect=None)
-    Report(result.returncode, json.loads(result.stdout)["subjects"][0]).expect(
+    report_of(result).expect(
         "mount", "yellow", version.decode()[:-1] + " serves", "is installed", "anew")
 
 
@@ -444,7 +425,7 @@ def others_than_root(bed):
     os.mkdir(source + "/.migfs", 0o700)
     migfsctl = bed.install("migfsctl")
     result = bed.run([migfsctl, "doctor", "--json", source], as_user=True, expect=None)
-    report = Report(result.returncode, json.loads(result.stdout)["subjects"][0])
+    report = report_of(result)
     for name in ("records", "hosts", "openers"):
         report.expect(name, "yellow", "as root")
 
@@ -698,7 +679,7 @@ def images_whose_record_is_not_read(bed):
         check(report.colours("images") == ["yellow"], f"{report.findings['images']}")
         migfsctl = bed.install("migfsctl")
         result = bed.run([migfsctl, "doctor", "--json", source], as_user=True, expect=None)
-        report = Report(result.returncode, json.loads(result.stdout)["subjects"][0])
+        report = report_of(result)
         report.expect("images", "yellow", "of 2 files", "as root")
         check(report.colours("images") == ["yellow"], f"{report.findings['images']}")
         with open(record, "wb") as file:  # of no bytes: there is none
@@ -751,8 +732,8 @@ def images_served_by_migfs(bed):
 CHECKS = (a_right_setup_is_green, a_source_before_it_is_mounted, all_mounts_without_an_argument,
           no_mount_is_said, lines_have_colour_check_text_and_mend, bad_arguments_are_refused,
           a_store_that_does_not_answer_is_red, kernel, libfuse, io_uring, selinux, apparmor,
-          memory, descriptors, libvirt_settings, guests, mount_options, passthrough,
-          another_version_than_is_installed, source_that_is_not_seen, store, records,
+          memory, descriptors, libvirt_settings, a_libvirt_that_ignores_the_setting, guests,
+          mount_options, passthrough, another_version_than_is_installed, source_that_is_not_seen, store, records,
           others_than_root, hosts_that_agree_are_green, hosts_that_do_not_are_said,
           what_is_no_beacon_does_no_harm, what_a_killed_doctor_left_is_removed,
           hosts_of_one_machine_id, a_crash_and_a_reboot_make_no_clone,

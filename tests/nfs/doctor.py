@@ -20,10 +20,10 @@ for directory in ("..", "../mount", "."):
 import forged_beacon  # noqa: E402
 import testbed  # noqa: E402
 from client import Client  # noqa: E402
+from report import report_of  # noqa: E402
 from server import ADDRESS, EXPORT, LEASE_S, Server, sh, write  # noqa: E402
 from testbed import binary, check  # noqa: E402
 
-GREEN, WARNINGS, UNSAFE = 0, 6, 7
 PARAMETER = "/sys/module/nfs/parameters/recover_lost_locks"
 OFD_SETLK = 37
 FOUND = {}  # what the server and its clients are, made once
@@ -48,29 +48,9 @@ class Place:
         self.client.umount()
 
     def doctor(self, path=None):
-        """{check: [(colour, text, mend)]}"""
-        result = self.bed.run(["nsenter", f"--net=/run/netns/{self.client.name}",
-                               binary("migfsctl"), "doctor", "--json", path or self.store],
-                              expect=None)
-        check(result.returncode in (GREEN, WARNINGS, UNSAFE), result.stdout + result.stderr)
-        found = {}
-        for finding in json.loads(result.stdout)["subjects"][0]["findings"]:
-            found.setdefault(finding["check"], []).append(
-                (finding["colour"], finding["text"], finding["mend"]))
-        return found
-
-
-def expect(found, name, colour, *words):
-    for got, text, mend in found.get(name, []):
-        if got == colour and all(word in f"{text} {mend}" for word in words):
-            return
-    check(False, f"{name}: not {colour} with {words}: {found.get(name)}")
-
-
-def expect_all_green(found, *but):
-    wrong = {name: findings for name, findings in found.items()
-             if name not in but and {colour for colour, _, _ in findings} != {"green"}}
-    check(not wrong, f"{wrong}")
+        return report_of(self.bed.run(
+            ["nsenter", f"--net=/run/netns/{self.client.name}", binary("migfsctl"), "doctor",
+             "--json", path or self.store], expect=None))
 
 
 def export_clean():
@@ -103,14 +83,14 @@ def a_right_setup_is_all_green(bed):
     for version in ("4.2", "4.1", "4.0"):
         with Place(bed, options=f"vers={version}") as place:
             found = place.doctor()
-            expect(found, "lock", "yellow", "no", ".migfs", "migfsctl init")
-            expect_all_green(found, "lock")
+            found.expect("lock", "yellow", "no", ".migfs", "migfsctl init")
+            found.expect_all_green("lock")
             with served(bed, place) as mount:
                 found = place.doctor(mount.path)
-                expect_all_green(found)
-                expect(found, "store", "green", f"NFS {version}")
-                expect(found, "lock", "green", "seen by the server")
-                expect(found, "lease", "green", "10 s")
+                found.expect_all_green()
+                found.expect("store", "green", f"NFS {version}")
+                found.expect("lock", "green", "seen by the server")
+                found.expect("lease", "green", "10 s")
                 check(len(forged_beacon.listing(place.store)) == 1, "a file is left")
         export_clean()
 
@@ -147,7 +127,7 @@ def a_lock_under_a_delegation_is_seen(bed):
     for version in ("4.2", "4.1", "4.0"):
         with initialised(), delegating(), Place(bed, options=f"vers={version}") as place:
             delegated[version] = is_delegated(place)
-            expect_all_green(place.doctor())
+            place.doctor().expect_all_green()
     check(any(delegated.values()), f"no delegation was given: {delegated}")
 
 
@@ -163,11 +143,11 @@ def one_minor_version_is_no_alarm(bed):
     try:
         serve("-N", "4.0", "-N", "4.1")
         with initialised(), Place(bed) as place:
-            expect_all_green(place.doctor())
+            place.doctor().expect_all_green()
         with initialised(), delegating(), Place(bed) as place:
-            found = place.doctor()
-            print(found["lock"], flush=True)
-            check(found["lock"][0][0] in ("green", "yellow"), f"{found['lock']}")
+            found = place.doctor().findings["lock"]
+            print(found, flush=True)
+            check(found[0][0] in ("green", "yellow"), f"{found}")
     finally:
         serve("-V", "4.0", "-V", "4.1", "-V", "4.2")
 
@@ -176,11 +156,11 @@ def a_directory_of_the_export_is_found_there(bed):
     """Also where only a part of the filesystem is mounted."""
     os.makedirs(f"{EXPORT}/a b/c")
     with initialised(f"{EXPORT}/a b"), initialised(f"{EXPORT}/a b/c"), Place(bed) as place:
-        expect_all_green(place.doctor(place.store + "/a b/c"))
+        place.doctor(place.store + "/a b/c").expect_all_green()
         part = bed.directory("part")
         bed.run(["mount", "--bind", place.store + "/a b", part])
-        expect_all_green(place.doctor(part))
-        expect_all_green(place.doctor(part + "/c"))
+        place.doctor(part).expect_all_green()
+        place.doctor(part + "/c").expect_all_green()
         bed.run(["umount", part])
     sh("rm", "-rf", f"{EXPORT}/a b")
 
@@ -205,22 +185,22 @@ def status_says_what_a_server_does_not_stop(bed):
 def version_3_is_yellow_and_its_locks_are_seen(bed):
     with initialised(), Place(bed, options="vers=3") as place:
         found = place.doctor()
-        expect(found, "store", "yellow", "NFS 3", "vers=4.2")
-        expect(found, "lock", "green", "seen by the server")
-        expect_all_green(found, "store")
+        found.expect("store", "yellow", "NFS 3", "vers=4.2")
+        found.expect("lock", "green", "seen by the server")
+        found.expect_all_green("store")
     with initialised(), Place(bed, options="vers=3,nolock") as place:
         found = place.doctor()
-        expect(found, "options", "red", "nolock")
-        expect(found, "options", "red", "local_lock=all")
-        expect(found, "lock", "red", "not seen by the server")
+        found.expect("options", "red", "nolock")
+        found.expect("options", "red", "local_lock=all")
+        found.expect("lock", "red", "not seen by the server")
     with initialised(), Place(bed, options="vers=3,local_lock=posix") as place:
         found = place.doctor()
-        expect(found, "options", "red", "local_lock=posix")
-        expect(found, "lock", "red", "not seen by the server")
+        found.expect("options", "red", "local_lock=posix")
+        found.expect("lock", "red", "not seen by the server")
     with initialised(), Place(bed, options="vers=3,local_lock=flock") as place:
         found = place.doctor()
-        expect(found, "options", "red", "local_lock=flock")
-        expect(found, "lock", "green")
+        found.expect("options", "red", "local_lock=flock")
+        found.expect("lock", "green")
 
 
 def options_that_break_coherence_are_found(bed):
@@ -234,28 +214,28 @@ def options_that_break_coherence_are_found(bed):
             ("acdirmax=600", "yellow", ("lookupcache=all", "lookupcache=positive"))):
         with initialised(), Place(bed, options="vers=4.2," + options) as place:
             found = place.doctor()
-            expect(found, "options", colour, *words)
-            expect_all_green(found, "options")
+            found.expect("options", colour, *words)
+            found.expect_all_green("options")
     for options in ("lookupcache=none", "actimeo=5", "noac", "acregmin=60,acdirmin=60",
                     "nosharecache"):
         with initialised(), Place(bed, options="vers=4.2," + options) as place:
-            expect_all_green(place.doctor())
+            place.doctor().expect_all_green()
     with Place(bed, options="vers=4.2,acdirmax=600,lookupcache=positive") as place:
-        check(len(place.doctor()["options"]) == 1, "lookupcache=positive is told, too")
+        check(len(place.doctor().colours("options")) == 1, "lookupcache=positive is told, too")
     with Place(bed, options="vers=4.2,ro") as place:
         found = place.doctor()
-        expect(found, "store", "red", "read-only")
-        expect(found, "records", "red", "Read-only")
+        found.expect("store", "red", "read-only")
+        found.expect("records", "red", "Read-only")
 
 
 def recovered_locks_are_red(bed):
     with initialised(), Place(bed) as place:
         write(PARAMETER, "Y")
         try:
-            expect(place.doctor(), "recovery", "red", "no fence", "modprobe.d")
+            place.doctor().expect("recovery", "red", "no fence", "modprobe.d")
         finally:
             write(PARAMETER, "N")
-        expect_all_green(place.doctor())
+        place.doctor().expect_all_green()
 
 
 def a_squashed_root_is_told_to_init(bed):
@@ -264,13 +244,13 @@ def a_squashed_root_is_told_to_init(bed):
     try:
         with Place(bed) as place:
             found = place.doctor()
-            expect(found, "records", "red", "user 0", "migfsctl init --uid")
+            found.expect("records", "red", "user 0", "migfsctl init --uid")
             bed.run([binary("migfsctl"), "init", "--uid", testbed.USER_UID, place.store])
             found = place.doctor()
-            expect(found, "records", "green", f"user {testbed.USER_UID}")
-            expect_all_green(found)
+            found.expect("records", "green", f"user {testbed.USER_UID}")
+            found.expect_all_green()
             with served(bed, place) as mount:
-                expect_all_green(place.doctor(mount.path))
+                place.doctor(mount.path).expect_all_green()
     finally:
         FOUND["server"].export()
         os.chown(EXPORT, 0, 0)
@@ -285,12 +265,12 @@ def another_host_is_seen(bed):
                 testbed.wait_until(lambda: len(os.listdir(f"{EXPORT}/.migfs/hosts")) == 2,
                                    what="the other beacon")
                 found = one.doctor(mount.path)
-                expect(found, "hosts", "green", "serves with migfs", "deadline=7000")
-                expect_all_green(found)
-                expect(two.doctor(other.path), "hosts", "green", "the defaults")
+                found.expect("hosts", "green", "serves with migfs", "deadline=7000")
+                found.expect_all_green()
+                two.doctor(other.path).expect("hosts", "green", "the defaults")
             finally:
                 other.umount()
-            expect(one.doctor(mount.path), "hosts", "green", "no other host")
+            one.doctor(mount.path).expect("hosts", "green", "no other host")
     export_clean()
 
 
@@ -321,12 +301,12 @@ def a_host_without_migfs_is_seen(bed):
             fd = os.open(two.store + "/image", os.O_RDWR | os.O_CREAT, 0o600)
             os.pwrite(fd, b"guest", 0)
             os.fsync(fd)
-            expect(one.doctor(mount.path), "images", "green")
+            one.doctor(mount.path).expect("images", "green")
             fcntl.fcntl(fd, OFD_SETLK,
                         struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 101, 1, 0))
-            expect(one.doctor(mount.path), "images", "green")  # it may be cut off
+            one.doctor(mount.path).expect("images", "green")  # it may be cut off
             with writing(fd):
-                expect(one.doctor(mount.path), "images", "red", "image", "no record names")
+                one.doctor(mount.path).expect("images", "red", "image", "no record names")
             os.close(fd)
     os.unlink(image)
     export_clean()
@@ -338,7 +318,7 @@ def io_uring_that_is_not_allowed_is_yellow(bed):
         for value in ("1", "2"):
             write(switch, value)
             try:
-                expect(place.doctor(), "io_uring", "yellow", f"is {value}")
+                place.doctor().expect("io_uring", "yellow", f"is {value}")
             finally:
                 write(switch, "0")
 
@@ -347,7 +327,7 @@ def a_server_that_cannot_be_reached_is_red(bed):
     with Place(bed) as place:
         place.client.cut()
         try:
-            found = place.doctor()
+            found = place.doctor().findings
         finally:
             place.client.heal()
         check(any(colour == "red" and "did not answer" in text
@@ -362,7 +342,7 @@ def a_long_lease_is_yellow(bed):
     server.end_grace()
     try:
         with Place(bed) as place:
-            expect(place.doctor(), "lease", "yellow", "200 s", "lease-time=")
+            place.doctor().expect("lease", "yellow", "200 s", "lease-time=")
     finally:
         server.restart()
         server.end_grace()
