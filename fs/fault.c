@@ -46,15 +46,30 @@ bool fault_at(enum handoff_kind kind, enum handoff_step step)
     return skipped && is_named(skipped, kind, step);
 }
 
-void fault_hold_write(void)
+static void hold(const char *variable)
 {
     const struct timespec pause = {.tv_nsec = LOOK_AGAIN_NS};
-    const char *held = getenv("MIGFS_HOLD_WRITES");
+    const char *held = getenv(variable);
 
     if (held && access(held, F_OK) == 0)
         loop_wait_begin();
     while (held && access(held, F_OK) == 0)
         nanosleep(&pause, NULL);
+}
+
+void fault_hold_write(void)
+{
+    hold("MIGFS_HOLD_WRITES");
+}
+
+void fault_hold_written(void)
+{
+    hold("MIGFS_HOLD_WRITTEN");
+}
+
+bool fault_caches_beside(void)
+{
+    return getenv("MIGFS_CACHE_BESIDE") != NULL;
 }
 
 bool fault_keeps_metadata(void)

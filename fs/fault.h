@@ -5,10 +5,12 @@
  * what a step is for shows when it is left out (tests/hosts/steps.py). MIGFS_KILL_FILE names a
  * file: the daemon is killed at the step that it names likewise, before any of it is done
  * (tests/hosts/killed.py). MIGFS_HOLD_WRITES names a file: while it exists writes that have passed
- * the gate wait. MIGFS_KEEP_METADATA: what was read ahead at an acquire is never dropped, whatever
- * changes (tests/hosts/prefetch.py). MIGFS_LEAVE_PAGES: a release leaves
- * the kernel's pages whoever has the file open, and they are not dropped after it
- * (tests/hosts/pages.py). MIGFS_BEACON_MS is the time between two writes of the beacon.
+ * the gate wait; MIGFS_HOLD_WRITTEN another one: while it exists what is written is not answered.
+ * MIGFS_CACHE_BESIDE: who opens a file beside one that writes past the kernel's pages keeps some
+ * (tests/mount/kept.py). MIGFS_KEEP_METADATA: what was read ahead at an acquire is never dropped,
+ * whatever changes (tests/hosts/prefetch.py). MIGFS_LEAVE_PAGES: a release leaves the kernel's
+ * pages whoever has the file open, and they are not dropped after it (tests/hosts/pages.py).
+ * MIGFS_BEACON_MS is the time between two writes of the beacon.
  */
 #ifndef MIGFS_FS_FAULT_H
 #define MIGFS_FS_FAULT_H
@@ -22,6 +24,8 @@
 /* Dies there, or returns whether the step is left out. Any thread. */
 bool fault_at(enum handoff_kind kind, enum handoff_step step);
 void fault_hold_write(void);
+void fault_hold_written(void);
+bool fault_caches_beside(void);
 bool fault_keeps_metadata(void);
 bool fault_leaves_pages(void);
 int64_t fault_beacon_period_ns(int64_t period_ns);
@@ -34,6 +38,13 @@ static inline bool fault_at(enum handoff_kind kind, enum handoff_step step)
 }
 static inline void fault_hold_write(void)
 {
+}
+static inline void fault_hold_written(void)
+{
+}
+static inline bool fault_caches_beside(void)
+{
+    return false;
 }
 static inline bool fault_keeps_metadata(void)
 {

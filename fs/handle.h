@@ -60,6 +60,7 @@ struct handle {
     uint64_t open_number;     /* the inode's opens are counted from 1 */
     uint64_t opens_at_flush;  /* the last one before its last FLUSH */
     bool guards, guards_next; /* guard.h: its own description holds locks of a writer */
+    bool is_uncached;         /* it writes past the kernel's pages, and not by O_DIRECT */
     bool was_lost;            /* it held locks that the store took away */
     bool was_released;        /* it was open when the inode was handed over last */
 

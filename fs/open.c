@@ -4,6 +4,7 @@
 #include "acting.h"
 #include "close.h"
 #include "data.h"
+#include "fault.h"
 #include "gate.h"
 #include "guard.h"
 #include "names.h"
@@ -17,26 +18,52 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Of one that is closing no write is to come. With the inode's mutex held. */
+static bool has_uncached_writer(const struct inode *inode)
+{
+    for (const struct handle *handle = inode->handles; handle; handle = handle->next) {
+        if (handle->is_uncached && !atomic_load(&handle->may_be_closing))
+            return true;
+    }
+    return false;
+}
+
+/*
+ * Whether a plain open goes past the kernel's pages. What is appended lands at the end that the
+ * server knows, and the kernel would keep it at the end that this host knows. What a descriptor
+ * that cannot read writes would be kept for nobody: the next open drops it; but who had the file
+ * open before may have pages of it. And who opens it beside such a writer keeps nothing either: of
+ * a page that is read while the file grows within it the rest is zeros, and the new length may be
+ * known before the kernel drops that page. With the inode's mutex held.
+ */
+static bool is_uncached(const struct context *context, const struct handle *handle)
+{
+    const bool appends = handle_writes(handle) && (handle->flags & O_APPEND) != 0;
+    const bool is_alone = handle->inode->open_handles == 1;
+
+    return appends || (has_uncached_writer(handle->inode) && !fault_caches_beside()) ||
+           (is_alone && !handle_reads(handle) && context->drops_overwritten);
+}
+
 /*
  * What the kernel may keep of this open. While owner its pages stay whatever is opened (fact 13);
- * what is read of a file that another host writes shall not stay at all. What is appended lands at
- * the end that the server knows, and the kernel would keep it at the end that this host knows. What
- * a descriptor that cannot read writes would be kept for nobody: the next open drops it.
+ * what is read of a file that another host writes shall not stay at all.
  */
-static void set_open_flags(struct context *context, struct inode *inode, struct fuse_file_info *fi)
+static void set_open_flags(struct context *context, struct handle *handle,
+                           struct fuse_file_info *fi)
 {
+    struct inode *inode = handle->inode;
     const bool direct = (fi->flags & O_DIRECT) != 0;
-    const bool read_only = (fi->flags & O_ACCMODE) == O_RDONLY;
-    const bool appends = (fi->flags & O_APPEND) != 0 && !read_only;
-    const bool write_only = (fi->flags & O_ACCMODE) == O_WRONLY && context->drops_overwritten;
 
     pthread_mutex_lock(&inode->mutex);
     const bool may_cache = owner_may_cache(&inode->owner);
     const bool asks = owner_asks_server(&inode->owner);
+    const bool uncached = !may_cache && !direct && is_uncached(context, handle);
+    handle->is_uncached = uncached && handle_writes(handle);
     pthread_mutex_unlock(&inode->mutex);
     fi->keep_cache = may_cache;
-    fi->direct_io = direct || ((appends || write_only) && !may_cache) ||
-                    (asks && read_only && context->options.standby != STANDBY_CACHED);
+    fi->direct_io = direct || uncached ||
+                    (asks && !handle_writes(handle) && context->options.standby != STANDBY_CACHED);
     fi->parallel_direct_writes = direct;
 }
 
@@ -57,7 +84,7 @@ static int open_handle(fuse_req_t req, struct inode *inode, int fd, struct fuse_
     if (context->passthrough && S_ISREG(inode->type))
         error = passthrough_open(req, handle, fi);
     else if (context->options.coherence)
-        set_open_flags(context, inode, fi);
+        set_open_flags(context, handle, fi);
     if (error != 0) {
         close_last(context, handle, NULL);
         return error;

@@ -209,6 +209,7 @@ static ssize_t write_waiting(const struct write *write)
     do
         count = write_as(write);
     while (protect_again(write->context, write->handle->inode, count, &tries));
+    fault_hold_written();
     return count;
 }
 

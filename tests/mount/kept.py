@@ -84,27 +84,36 @@ def writers_pages_not_at_all(bed):
 
 
 class Beside:
-    """One descriptor that writes only, whose one write is held on its way, and one that reads."""
+    """One descriptor that writes only, whose one write is held on its way, and one that reads;
+    keeps: it keeps pages, which it must not."""
 
-    def __init__(self, bed):
-        self.held = bed.unique("held")
+    def __init__(self, bed, keeps):
+        self.held, self.held_after = bed.unique("held"), bed.unique("held-after")
         source = bed.directory()
-        self.mount = bed.mount("fuse.migfs", [binary("migfs-faults"), source, "MOUNTPOINT"], source,
-                               env={"MIGFS_HOLD_WRITES": self.held})
-        with open(f"{source}/file", "wb") as file:
+        self.below = f"{source}/file"
+        with open(self.below, "wb") as file:
             file.write(OLD)
+        self.mount = bed.mount(
+            "fuse.migfs", [binary("migfs-faults"), source, "MOUNTPOINT"], source,
+            env={"MIGFS_HOLD_WRITES": self.held, "MIGFS_HOLD_WRITTEN": self.held_after,
+                 **({"MIGFS_CACHE_BESIDE": "1"} if keeps else {})})
         self.writer = os.open(f"{self.mount.path}/file", os.O_WRONLY)
         self.reader = os.open(f"{self.mount.path}/file", os.O_RDONLY)
 
-    def write_around(self, act):
-        """Writes; when the kernel has dropped what it had, and before the store has the bytes: act."""
-        with open(self.held, "wb"):
-            pass
-        thread = threading.Thread(target=os.pwrite, args=(self.writer, NEW, 0), daemon=True)
+    def write_around(self, offset, act, act_after=lambda: None):
+        """Writes; when the kernel has dropped what it had, and before the store has the bytes: act;
+        when it has them, and before the write returns: act_after."""
+        for path in (self.held, self.held_after):
+            with open(path, "wb"):
+                pass
+        thread = threading.Thread(target=os.pwrite, args=(self.writer, NEW, offset), daemon=True)
         thread.start()
         wait_until(lambda: waits_in_gate(self.mount.pid), what="a write on its way")
         act()
         os.unlink(self.held)
+        wait_until(lambda: os.stat(self.below).st_size >= offset + len(NEW), what="its bytes")
+        act_after()
+        os.unlink(self.held_after)
         thread.join()
 
     def end(self):
@@ -116,20 +125,41 @@ class Beside:
 def beside_a_writer(bed):
     """A page that is read while a write is on its way, which has gone past it, is new after it; in a
     mapping, too. This the kernel does (fs/serve.c): there is nothing to leave out."""
-    beside = Beside(bed)
+    beside = Beside(bed, keeps=True)
     mapping = mmap.mmap(beside.reader, 4096, mmap.MAP_SHARED, mmap.PROT_READ)
 
     def read():
         check(os.pread(beside.reader, 4096, 0) == OLD and mapping[:] == OLD, "written already")
 
-    beside.write_around(read)
+    beside.write_around(0, read)
     check(os.pread(beside.reader, 4096, 0) == NEW, "what was read is old")
     check(mapping[:] == NEW, "the mapping is old")
     mapping.close()
     beside.end()
 
 
-CHECKS = (owners_pages_once, writers_pages_not_at_all, beside_a_writer)
+def beside_one_that_grows(bed):
+    """What a file has grown by is there to read as soon as its length shows it."""
+    half = len(OLD) // 2
+    read = {}
+    for keeps in (False, True):
+        beside = Beside(bed, keeps)
+        os.truncate(beside.below, half)
+
+        def read_short():
+            check(os.pread(beside.reader, 4096, 0) == OLD[:half], "written already")
+
+        def read_longer():
+            check(os.fstat(beside.reader).st_size == half + len(NEW), "not so long")
+            read[keeps] = os.pread(beside.reader, 4096, 0)
+
+        beside.write_around(half, read_short, read_longer)
+        beside.end()
+    check(read[False] == OLD[:half] + NEW[:half], "what was written is not there")
+    check(read[True] == OLD[:half] + bytes(half), "the control: no zeros where pages are kept")
+
+
+CHECKS = (owners_pages_once, writers_pages_not_at_all, beside_a_writer, beside_one_that_grows)
 
 
 if __name__ == "__main__":
