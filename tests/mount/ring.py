@@ -114,6 +114,8 @@ def errors(bed):
     if bed.run(["mount", "-o", "loop", image, source], expect=None).returncode != 0:
         skip("no loop device")
     mount = bed.mount_migfs(source)
+    with open(f"{mount.path}/file", "wb") as file:  # so that no write makes it longer: those come
+        file.truncate(128 * MIB)                    # one by one
     ended = bed.run(["fio", "--name=full", f"--filename={mount.path}/file", "--size=128m",
                      "--direct=1", "--ioengine=libaio", f"--iodepth={DEPTH}", "--rw=write",
                      "--bs=64k", "--fallocate=none"], expect=None, timeout_s=120)
