@@ -25,6 +25,7 @@ import vm
 
 COHERENCE_OFF = "migfs:coherence=off"
 CONTROLS = ("bindfs", COHERENCE_OFF)
+LAYER_LINES = 12
 
 
 class Wrong(Exception):
@@ -91,8 +92,12 @@ class Pair:
         self.held = contextlib.ExitStack()
 
     def words(self):
-        """What the machines of the last scenario said on stderr."""
-        return [machine.log() for machine in self.machines if machine.log()]
+        """What the machines of the last scenario said on stderr, and the layers below them last."""
+        layers = [mount for host in (self.a, self.b) for mount in self.bed.mounts
+                  if mount.path == host.directory]
+        return [*(machine.log() for machine in self.machines if machine.log()),
+                *(f"--- {mount.path}\n" + "\n".join(mount.log_text().splitlines()[-LAYER_LINES:])
+                  for mount in layers)]
 
 
 def expect(condition, message):
