@@ -442,6 +442,11 @@ class Testbed:
             self._counter += 1
             return os.path.join(self.root, f"{stem}.{self._counter}")
 
+    def socket_path(self, stem):
+        """Of a socket that a program of any user makes."""
+        return os.path.join(self.directory("sockets", mode=0o1777),
+                            os.path.basename(self.unique(stem)))
+
     def directory(self, name=None, mode=0o755):
         """A new directory in the testbed; name may have slashes."""
         path = os.path.join(self.root, name) if name else self.unique("dir")

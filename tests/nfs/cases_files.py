@@ -29,8 +29,7 @@ class Flash:
     """
 
     def __init__(self, site, host, name, incoming=False):
-        path = os.path.join(site.bed.directory("sockets", mode=0o1777),
-                            os.path.basename(site.bed.unique("qtest")))
+        path = site.bed.socket_path("qtest")
         self.machine = site.start(host, incoming=incoming, extra=[
             "-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={FIRMWARE}",
             "-drive", "if=pflash,unit=1,format=raw,cache=writeback,node-name=variables,"

@@ -75,7 +75,7 @@ def export_over_nbd(image, pair):
     disk = pair.image(**image)
     machine = pair.start(pair.a, disk)
     machine.write(1, 0, 4 * MIB)
-    socket, copy = pair.bed.unique("nbd"), pair.bed.unique("copy")
+    socket, copy = pair.bed.socket_path("nbd"), pair.bed.unique("copy")
     machine.qmp.command("nbd-server-start", addr={"type": "unix", "data": {"path": socket}})
     machine.qmp.command("block-export-add", type="nbd", id="export", node_name="disk0", name="disk")
     machine.write(2, 0, MIB)

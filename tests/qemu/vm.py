@@ -191,8 +191,7 @@ class Vm:
         boot, and whose disks are used by io()."""
         self.bed = bed
         self.log_path = bed.unique("qemu-log")
-        self.migration_path = os.path.join(bed.directory("sockets", mode=0o1777),
-                                           os.path.basename(bed.unique("migrate")))
+        self.migration_path = bed.socket_path("migrate")
         ours, theirs = socket.socketpair()
         # A terminal: qemu-io prints to stdout, which is line-buffered on a terminal only.
         self.output, output = os.openpty()
