@@ -3,6 +3,7 @@
 
 #include "backing.h"
 #include "log.h"
+#include "loop.h"
 #include "metadata.h"
 #include "passthrough.h"
 #include "record_collect.h"
@@ -217,6 +218,8 @@ void close_await(struct inode *inode)
 {
     const struct timespec step = {.tv_nsec = LOCK_CLOSING_AGAIN_MS * 1000000L};
 
+    if (is_closing(inode))
+        loop_wait_begin(); /* a RELEASE is to be served */
     for (int i = 0; i < LOCK_CLOSING_RETRIES && is_closing(inode); i++)
         nanosleep(&step, NULL);
 }

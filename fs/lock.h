@@ -33,7 +33,7 @@ struct lock_table {
  * up then (DESIGN §4, fact 8: RELEASE is late).
  */
 #define LOCK_CLOSING_AGAIN_MS 1
-#define LOCK_CLOSING_RETRIES 50
+#define LOCK_CLOSING_RETRIES 200
 
 /* One change of an inode's locks. */
 enum lock_action {
