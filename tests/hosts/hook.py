@@ -213,7 +213,7 @@ def a_check_says_what_is_in_the_way(pair):
     guest.hook(pair.b, "check", "destination")
     before = guest.generations(pair.a)
     guest.hook(pair.a, "release")
-    guest.hook(pair.a, "check", "source", expected=FAILED, says="handed it over already")
+    guest.hook(pair.a, "check", "source", expected=FAILED, says="this host has handed it over")
     expect_same(guest.generations(pair.a), before, "the generations")
 
 
