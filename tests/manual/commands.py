@@ -182,6 +182,25 @@ def migfs_vmm_7(page, hosts):
     Monitors(page, hosts).play()
 
 
+UNKNOWN = (("    migfsctl frobnicate",), (".EX", "migfsctl frobnicate", ".EE"), (".Dl # frobnicate",),
+           (".Dl migfsctl frobnicate",), (".Bd -literal", "format", "b# frobnicate", ".Ed"))
+
+
+def expect_unknown_noticed(name):
+    """The twin: with one more example, shown in any way that such a page has, one is left."""
+    known = Page(name).examples
+    ways = 0
+    for more in UNKNOWN:
+        page = Page(name, more)
+        if len(page.examples) == len(known):
+            continue
+        ways += 1
+        for example in known:
+            page.take(example)
+        check(page.left, f"{name}: an example that nobody knows is not noticed: {more}")
+    check(ways >= 1, f"{name}: shows nothing by any of {UNKNOWN}")
+
+
 PAGES = {"README.md": readme, "migfs.8": migfs_8, "migfs.5": migfs_5, "migfsctl.1": migfsctl_1,
          "migfs-libvirt.7": migfs_libvirt_7, "migfs-vmm.7": migfs_vmm_7}
 
@@ -201,6 +220,7 @@ def main():
             try:
                 play(page, hosts)
                 page.expect_nothing_left()
+                expect_unknown_noticed(name)
                 print(f"ok   {name}: {len(page.examples)} examples", flush=True)
             except (testbed.TestFailure, subprocess.SubprocessError, OSError) as failure:
                 bad.append(name)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What README.md or a manual page shows, example by example, so that a test does just that.
 
-An example is a display of one line or, in mdoc, each line of it that begins with a prompt; other
-displays are one example each. In README.md each line is one. Lines of mdoc without a prompt are
-formats and settings: they are in `text`, and no example.
+In README.md each indented line is an example. In a page of man(7) each display is one. In one of
+mdoc(7) each line of a display that begins with a prompt, or with the name of a program; the others
+are formats and settings, which are in `text` alone; a script is one example.
 """
 import os
 import re
@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 import testbed  # noqa: E402
 
-PROMPT = re.compile(r"(?:[a-zA-Z]\w*)?[#$] (?=\S)")
+PROMPT = re.compile(r"(?:[a-zA-Z]\w*)?[#$] (?=\S)|(?=(?:migfs(?:ctl)?|u?mount|virsh|qemu-img|systemctl) )")
 ESCAPES = ((r"\(dq", '"'), (r"\(aq", "'"), (r"\-", "-"), (r"\&", ""), (r"\(rs", "\\"), (r"\e", "\\"))
 
 
@@ -58,12 +58,13 @@ def examples_of_readme(lines):
 
 
 class Page:
-    """text: unescaped; examples: in their order, each once; left: those that nobody took."""
+    """text: unescaped; examples: in their order, each once; left: those that nobody took. more:
+    lines that it does not have."""
 
-    def __init__(self, name):
+    def __init__(self, name, more=()):
         self.name = name
         with open(path_of(name), encoding="utf-8") as file:
-            lines = file.read().splitlines()
+            lines = file.read().splitlines() + list(more)
         if name != "README.md":
             lines = [unescape(line) for line in lines]
         self.text = "\n".join(lines)
