@@ -308,5 +308,24 @@ def firecracker_started_by_mistake_without_the_hook(pair):
     expect_content(vmm, "A")
 
 
+@theme.scenario(ANY_WRITES, options=FENCE)
+def firecracker_resumed_without_the_hook(pair):
+    """The destination's guest has written, and nobody had acquired: the source's must not go on."""
+    name = image_that_others_read(pair)
+    source = starts(FIRECRACKER, pair.a, name)
+    guest_writes(source, "A")
+    pauses_and_gives(FIRECRACKER, source, name)
+    destination = pair.b.vmm(name)
+    guest_writes(destination, "B")
+    destination.ask("fsync 1")
+    destination.close()
+    acquired = pair.bed.run([HOOK, "acquire", pair.a.path(name)], env=PATH, expect=None)
+    expect(acquired.returncode != 0, "the source goes on with another image than it had")
+    testbed.check(acquired.returncode == 1 and "forget" in acquired.stderr, f"{acquired}")
+    source.close()
+    pair.a.ctl("forget", pair.a.path(name))
+    expect_content(starts(FIRECRACKER, pair.a, name), "B")
+
+
 if __name__ == "__main__":
     theme.main()

@@ -204,7 +204,26 @@ class Monitors:
         self.unmounted()
 
     def failures(self):
-        """What is not shown in a section above: the end of migfs, with what it served open."""
+        """What is not shown in a section above."""
+        self.mounted("profile=none,fence=strict")
+        source = self.starts(self.a)
+        self.a.run(f"{HOOK} acquire {BOTH} && {HOOK} release {BOTH}")
+        self.starts(self.b).write("I")      # resumed, and nobody has acquired
+        self.running["b"].all("fsync {slot}")
+        self.running["b"].end()
+        self.running["b"] = None
+        self.a.run(f"{HOOK} acquire {BOTH}", expect=1)
+        source.end()
+        self.running["a"] = None
+        self.run(self.a, "migfsctl forget /srv/vm/web.raw")
+        self.a.run("migfsctl forget /srv/vm/data.raw")
+        self.starts(self.a)
+        self.a.run(f"{HOOK} acquire {BOTH}")
+        self.running["a"].expect("I")
+        self.unmounted()
+        self.migfs_dies()
+
+    def migfs_dies(self):
         for place in (self.a, self.b):
             place.run("migfs /nfs/images /srv/vm")
         opened = self.starts(self.a)
