@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Every command that README.md and the manual pages show is run as it stands there, on two hosts; or
-it is named here which test does. One that nobody knows fails the test.
+"""Every command that README.md and the manual pages show is run as it stands there, on two hosts,
+or it is named here which test does. One that nobody knows fails the test.
 
 commands.py [PAGE]...
 """
@@ -141,7 +141,8 @@ def migfsctl_1(page, hosts):
     for place in (a, b):
         place.run(f"migfs {STORE} {IMAGES} && mount --bind {IMAGES} {MACHINES}")
     a.run(page.take(f"migfsctl doctor {IMAGES}"), expect=WARNINGS)
-    openers = [Opener(place, f"{IMAGES}/{name}") for place in (a, b) for name in ("vm.img", "disk.img")]
+    openers = [Opener(place, f"{IMAGES}/{name}") for place in (a, b)
+               for name in ("vm.img", "disk.img")]
     hand_over_is_logged(page, a)
     check(a.run(page.find("jq -r"), directory=IMAGES).stdout == "owner\n", "a is not owner")
     a.run(page.take(f"migfsctl status {IMAGES}"))
@@ -172,7 +173,8 @@ def hand_over_is_logged(page, a):
 def migfs_libvirt_7(page, _hosts):
     """By a test that boots two libvirts, and says itself when one of them was left out."""
     for example in list(page.examples):
-        page.done_by(example, "tests/libvirt/scenarios.py", "the_manual_page", "expect_nothing_left")
+        page.done_by(example, "tests/libvirt/scenarios.py", "the_manual_page",
+                     "expect_nothing_left")
 
 
 def migfs_vmm_7(page, hosts):
@@ -182,8 +184,9 @@ def migfs_vmm_7(page, hosts):
     Monitors(page, hosts).play()
 
 
-UNKNOWN = (("    migfsctl frobnicate",), (".EX", "migfsctl frobnicate", ".EE"), (".Dl # frobnicate",),
-           (".Dl migfsctl frobnicate",), (".Bd -literal", "format", "b# frobnicate", ".Ed"))
+UNKNOWN = (("    migfsctl frobnicate",), (".EX", "migfsctl frobnicate", ".EE"),
+           (".Dl # frobnicate",), (".Dl migfsctl frobnicate",),
+           (".Bd -literal", "format", "b# frobnicate", ".Ed"))
 
 
 def expect_unknown_noticed(name):

@@ -12,6 +12,7 @@ import threading
 
 import testbed
 
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 INIT = """
 set -e
 root=$1 name=$2 store=$3 exchange=$4 top=$5
@@ -75,7 +76,7 @@ class Place:
     def command(self, command, directory="/", environment=()):
         return ["nsenter", f"--target={self.init}", "--mount", "--uts", "--pid",
                 "chroot", f"{self.root}/root", "env", "-i", "HOME=/root", "TERM=dumb",
-                "LC_ALL=C.UTF-8", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                "LC_ALL=C.UTF-8", f"PATH={PATH}",
                 *environment, "sh", "-ec", f'cd "{directory}"\n{command}']
 
     def run(self, command, expect=0, directory="/", environment=()):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Plays man/migfs-vmm.7: Cloud Hypervisor, crosvm and Firecracker are stand-ins, programs of the names
-that the page has, whose calls on the images are made by tests/hosts/vmm.c."""
+"""Plays man/migfs-vmm.7: Cloud Hypervisor, crosvm and Firecracker are stand-ins, programs of the
+names that the page has, whose calls on the images are made by tests/hosts/vmm.c."""
 import testbed
 from place import Exchange
 from testbed import check

@@ -8,7 +8,6 @@ import os
 import migrate
 import scenario
 import testbed
-import vm
 from scenario import expect
 
 MIB = 1 << 20
