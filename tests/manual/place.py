@@ -20,8 +20,11 @@ mount --make-rprivate /
 mount -t tmpfs -o mode=755 tmpfs "$root"
 mkdir "$root/upper" "$root/work" "$root/root" "$root/top-upper" "$root/top-work"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$root/upper,workdir=$root/work" "$root/root"
-[ "$(stat -c %d /)" = "$(stat -c %d "$top")" ] || mount -t overlay overlay -o \\
-    "lowerdir=$top,upperdir=$root/top-upper,workdir=$root/top-work" "$root/root$top"
+if [ "$(stat -c %d /)" != "$(stat -c %d "$top")" ]; then
+    mkdir -p "$root/root$top"
+    mount -t overlay overlay -o \\
+        "lowerdir=$top,upperdir=$root/top-upper,workdir=$root/top-work" "$root/root$top"
+fi
 mount --rbind /dev "$root/root/dev"
 mount --rbind /sys "$root/root/sys"
 mount -t proc proc "$root/root/proc"
