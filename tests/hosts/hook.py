@@ -121,7 +121,7 @@ def an_image_that_cannot_be_synchronised_keeps_all_from_going(pair):
     guest.expect_all(pair.b, "owner")
 
 
-@theme.scenario(MIGFSCTL)
+@theme.scenario("deadline=20001", options="deadline=20000")
 def an_interrupted_one_takes_back_what_it_did(pair):
     guest = Guest(pair)
     guest.hook(pair.a, "acquire")
