@@ -62,7 +62,11 @@ def readme(page, hosts):
     page.done_by("tests/nfs/run migfs bare growth", "tests/nfs/CMakeLists.txt",
                  "matrix.py migfs bare growth")
     page.done_by("tests/nfs/run --picture", "tests/nfs/CMakeLists.txt", "matrix.py --picture")
-    a.run(page.take("tests/nfs/run --list"), directory=testbed.TOP_DIR)
+    for example in page.examples:
+        if example.endswith("/run --list"):
+            a.run(page.take(example), directory=testbed.TOP_DIR)
+        elif example.startswith("tests/bench/run "):
+            page.done_by(example, "tests/bench/CMakeLists.txt", "bench.py")
     page.done_by("package/build", "tests/package/built", "package/build")
     page.done_by("apt install ./build/package/migfs_*.deb", "tests/package/installed",
                  "apt_install /packages/migfs_*.deb")
