@@ -5,6 +5,7 @@
  *
  *     open SLOT FLAGS PATH              FLAGS: r, w or rw, then + and any of d(irect) t(runcate)
  *                                       c(reate) s(ync) a(ppend)
+ *     direct SLOT                       O_DIRECT from now on, by fcntl(F_SETFL)
  *     close SLOT
  *     lock|wait SLOT r|w START LENGTH   open file description locks; `wait` blocks
  *     unlock SLOT START LENGTH
@@ -101,6 +102,13 @@ static int do_close(struct command *command)
 
     command->slot->fd = -1;
     return failed(close(fd));
+}
+
+static int do_direct(struct command *command)
+{
+    const int flags = fcntl(command->slot->fd, F_GETFL);
+
+    return failed(flags < 0 ? flags : fcntl(command->slot->fd, F_SETFL, flags | O_DIRECT));
 }
 
 /* "41*4096 00*512": each byte in hex, and how often it comes in a row. */
@@ -407,7 +415,7 @@ static const struct {
     {"wait", do_wait},       {"unlock", do_lock},       {"posix", do_posix},
     {"getlk", do_getlk},     {"flock", do_flock},       {"acquire", do_acquire},
     {"release", do_release}, {"state", do_state},       {"writeback", do_writeback},
-    {"discard", do_discard},
+    {"discard", do_discard}, {"direct", do_direct},
 };
 
 static int run(struct command *command)

@@ -2,6 +2,7 @@
 """VMMs that lock otherwise than QEMU, or not at all: the image goes there and back on descriptors
 that stay open and buffered, with no advice and no second open in between."""
 import errno
+import os
 
 import cell as cells
 import testbed
@@ -10,6 +11,7 @@ from scenario import expect
 
 HALF = IMAGE_BYTES // 2
 CLOSE = "close 1"
+HOOK = os.path.join(testbed.TOP_DIR, "package", "migfs-hook")
 
 
 class Locks:
@@ -55,6 +57,17 @@ class Ioctl:
             control = site.vmm(site.b, name)
             control.ask(f"{what} 1")
             control.ask("close 1")
+
+
+class Hook(Ioctl):
+    """The same, by the hook on both hosts."""
+
+    @staticmethod
+    def tell(vmm, site, name, what):
+        host = site.a if vmm.host.name == site.a.name else site.b
+        if site.stack in cells.MIGFS:
+            site.bed.run([HOOK, what, host.path(name)],
+                         env={"PATH": f"{testbed.bin_dir()}:{os.environ['PATH']}"})
 
 
 WHOLE = Locks("lock 1 w 0 0", "unlock 1 0 0")
@@ -114,4 +127,5 @@ CASES = [
     case("flock given by close", FLOCK_BY_CLOSE, "profile=flock"),
     case("flock excludes", FLOCK, "profile=flock", one_at_a_time),
     case("no lock but the ioctl", Ioctl(), "profile=none"),
+    case("no lock but the hook", Hook(), "profile=none,fence=strict"),
 ]
