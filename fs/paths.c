@@ -130,7 +130,8 @@ static int place_open(struct place *place)
     if (!error)
         error = place_type(place);
     if (error)
-        log_error("%s '%s' cannot be used: %s", place->name, place->given, strerror(-error));
+        log_error("%s '%s' cannot be used: %s; see that who mounts can reach it", place->name,
+                  place->given, strerror(-error));
     return error;
 }
 
@@ -199,7 +200,7 @@ int paths_open(const char *source, const char *mountpoint, struct paths *paths)
         resolved = strdup(to.path);
         if (!resolved) {
             error = -ENOMEM;
-            log_error("out of memory");
+            log_error("out of memory for MOUNTPOINT '%s'; free some", mountpoint);
         }
     }
     if (!error) {
