@@ -97,8 +97,10 @@ static int examine(const char *path, int out_fd)
     struct doctor doctor = {.out = fdopen(out_fd, "w"), .check = "mount"};
     struct subject subject;
 
-    if (doctor.out == NULL)
+    if (doctor.out == NULL) {
+        complain("out of memory; free some, and run it again");
         return EXIT_FAILED;
+    }
     doctor_beat(&doctor);
     if (subject_open(&subject, path) != 0)
         return EXIT_FAILED;

@@ -83,7 +83,7 @@ static int open_source(struct subject *subject, const char *source)
         return fail(source, strerror(errno));
     if (!mount_id_of(subject->source_fd, &id) || !mount_table_find(id, &subject->store))
         return fail(source, "is on no mount of /proc/self/mountinfo; run this where it is mounted, "
-                            "outside a chroot");
+                            "outside a chroot, and with memory free");
     subject->nfs_version = nfs_version(&subject->store);
     return 0;
 }
@@ -106,7 +106,7 @@ static int open_mountpoint(struct subject *subject, int fd)
 
     if (!mount_id_of(fd, &id) || !mount_table_find(id, &subject->migfs))
         return fail(subject->path, "is on no mount of /proc/self/mountinfo; run this where it is "
-                                   "mounted, outside a chroot");
+                                   "mounted, outside a chroot, and with memory free");
     subject->mountpoint = subject->migfs.mountpoint;
     return subject->has_mount ? open_daemons_source(subject) : 0;
 }

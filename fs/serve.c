@@ -79,6 +79,11 @@ static void parent_leave(struct serve *serve)
 
     if (serve->parent_fd < 0)
         return;
+    if (chdir("/") < 0)
+        log_warning(
+            "cannot leave the directory that the command was given in: %s; it is busy until "
+            "the unmount",
+            strerror(errno));
     null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (null_fd >= 0) {
         for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
@@ -87,11 +92,6 @@ static void parent_leave(struct serve *serve)
     }
     log_open(false);
     setsid();
-    if (chdir("/") < 0)
-        log_warning(
-            "cannot leave the directory that the command was given in: %s; it is busy until "
-            "the unmount",
-            strerror(errno));
     const ssize_t written = write(serve->parent_fd, "", 1);
     (void)written; /* where the command that mounted this is gone, nobody waits */
     close(serve->parent_fd);
@@ -225,7 +225,8 @@ static int session_initialise(struct context *context)
         fuse_session_process_buf(context->session, &request);
     free(request.mem);
 
-    if (size <= 0 || fuse_session_exited(context->session)) {
+    /* libfuse refuses by an answer, and goes on: then serve_init was not called. */
+    if (size <= 0 || fuse_session_exited(context->session) || context->capable == 0) {
         log_error("the kernel and migfs did not agree on a connection for '%s': %s; see the "
                   "kernel's log, and mount again",
                   context->mountpoint,

@@ -41,7 +41,7 @@ LINES = {**{f"log_{level}": (0, "migfs: ") for level in ("error", "warning", "no
 TOKEN = re.compile(r"""
     (?P<none>/\*.*?\*/ | //[^\n]* | ^[ \t]*\#(?:\\\n|[^\n])* | \s+ | '(?:\\.|[^'\\])+')
     | (?P<string>"(?:\\.|[^"\\\n])*") | (?P<word>\w+) | (?P<mark>.)""", re.S | re.M | re.X)
-CONVERSION = re.compile(r"%[-+ #0]*(?:\d+|\*)?(?:\.(?:\d+|\*))?(?:hh|h|ll|l|j|z|t)?[a-zA-Z]")
+CONVERSION = re.compile(r"%[-+ #0]*(?:\d+|\*)?(?:\.(?:\d+|\*))?(?:hh|h|ll|l|j|z|t)?[a-zA-Z\0]")
 ESCAPES = {"n": "\n", "t": "\t", '"': '"', "\\": "\\"}
 ANYTHING = "\0"  # stands for an argument or a macro
 

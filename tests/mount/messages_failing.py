@@ -1,0 +1,271 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What migfs and migfsctl say where memory, threads or the kernel fail them: failing.c has the calls
+go wrong. Each failure is said in a line, whichever call it is; and no start fails without one.
+
+messages_failing.py [CHECK]...
+"""
+
+import errno
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import testbed  # noqa: E402
+from testbed import binary, check  # noqa: E402
+
+ACQUIRE, HISTORY, STATUS = 0xc40cdc01, 0xc000dc06, 0xc000dc03
+BACKING_CLOSE = 0x4004e502  # linux/fuse.h
+PASSTHROUGH, KILLPRIV_V2 = 37, 28
+# A program makes far fewer calls before it serves, or ends, than these.
+CALLS_MOST = 400
+CLEAN_RUNS = 40
+DONE, SYSTEM, UNUSABLE = 0, 2, 32
+
+
+class Failing:
+    """The file that says what fails; nothing while it is empty."""
+
+    def __init__(self, bed):
+        self.path = bed.unique("failing")
+        self.env = {"MIGFS_FAILING": self.path, "LD_PRELOAD": binary("failing.so")}
+        self.calm()
+
+    def calm(self):
+        self.say("")
+
+    def say(self, *fault):
+        with open(self.path + ".new", "w", encoding="ascii") as file:
+            file.write(" ".join(str(word) for word in fault))
+        os.rename(self.path + ".new", self.path)
+
+
+def source_with_file(bed):
+    source = bed.directory(os.path.basename(bed.unique("source")))
+    with open(source + "/image", "wb") as file:
+        file.truncate(1 << 16)
+    return source
+
+
+def mounted(bed, source, failing, options=""):
+    return bed.mount_migfs(source, options=options, env=failing.env)
+
+
+def log_of(bed, source, failing, options=""):
+    """What a mount says that meets the fault: one that serves, or one that ends."""
+    try:
+        mount = mounted(bed, source, failing, options)
+    except testbed.TestFailure:
+        mount = bed.mounts[-1]
+    failing.calm()
+    bed.run(["umount", mount.path], expect=None)  # it may have ended
+    status = mount.process.wait(30)
+    mount.ended = True
+    check(status in (DONE, SYSTEM, UNUSABLE), f"it ended with {status}")
+    check("migfs: " in mount.log_text(), f"it ended with {status}, and not a word")
+    return mount.log_text()
+
+
+def each_fails_once(bed, call, number):
+    """One mount for each call that a start makes, which fails; until a run of them is clean."""
+    source, failing = source_with_file(bed), Failing(bed)
+    said, clean = [], 0
+    for turn in range(CALLS_MOST):
+        failing.say(call, number, turn, 1)
+        log = log_of(bed, source, failing)
+        quiet = all(" serving '" in line or "no longer serving" in line for line in log.splitlines())
+        clean = clean + 1 if quiet else 0
+        said.append(log)
+        if clean == CLEAN_RUNS:
+            return "".join(said)
+    check(False, f"after {CALLS_MOST} calls a start still fails")
+    return None
+
+
+def a_start_without_memory(bed):
+    said = each_fails_once(bed, "alloc", errno.ENOMEM)
+    for words in ("while the options were read", "for MOUNTPOINT", "no session of libfuse",
+                  "cannot be served: Cannot allocate memory", "take the device of",
+                  "make ready to serve"):
+        check(words in said, f"never said: {words}")
+
+
+def a_start_without_threads(bed):
+    said = each_fails_once(bed, "pthread_create", errno.EAGAIN)
+    for words in ("threads cannot be started", "thread for signals", "this host's beacon"):
+        check(words in said, f"never said: {words}")
+
+
+def a_start_without_a_process(bed):
+    source, failing = source_with_file(bed), Failing(bed)
+    failing.say("fork", errno.EAGAIN)
+    failed = bed.mount_migfs(source, daemon=True, expect=SYSTEM, env=failing.env)
+    check("cannot start the daemon's process" in failed.output, failed.output)
+
+
+def a_directory_that_cannot_be_left(bed):
+    source, failing = source_with_file(bed), Failing(bed)
+    failing.say("chdir", errno.EACCES)
+    mount = bed.mount_migfs(source, daemon=True, env=failing.env)
+    check("cannot leave the directory" in mount.log_text(), mount.log_text())
+    mount.umount()
+
+
+def other_kernels(bed):
+    source, failing = source_with_file(bed), Failing(bed)
+    for fault, options, words in (
+            (("major", 6), "", "its first request was refused"),
+            (("read", errno.EIO), "", "did not agree on a connection"),
+            (("lacks", PASSTHROUGH), "io=passthrough", "not offered by this kernel")):
+        failing.say(*fault)
+        log = log_of(bed, source, failing, options)
+        check(words in log, f"{fault}: {log}")
+
+
+def a_kernel_that_does_not_say_when_set_id_bits_go(bed):
+    source, failing = source_with_file(bed), Failing(bed)
+    failing.say("lacks", KILLPRIV_V2)
+    mount = mounted(bed, source, failing)
+    said = bed.run([binary("migfsctl"), "doctor", mount.path], expect=None).stdout
+    check("does not say when set-id bits go" in said, said)
+    mount.umount()
+
+
+def a_device_that_cannot_be_read_any_more(bed):
+    source, failing = source_with_file(bed), Failing(bed)
+    mount = mounted(bed, source, failing)
+    failing.say("read", errno.EIO)
+    bed.run(["stat", mount.path + "/image"], expect=None)
+    mount.wait_end(expect=SYSTEM)
+    check("ended: Input/output error" in mount.log_text(), mount.log_text())
+    bed.run(["umount", mount.path], expect=None)
+
+
+def a_close_without_memory(bed):
+    """Whichever allocation of it fails, libfuse's too: it is done, or said not to be."""
+    source, failing = source_with_file(bed), Failing(bed)
+    words = "out of memory when it was closed"
+    for turn in range(CALLS_MOST):
+        mount = mounted(bed, source, failing)
+        fd = os.open(mount.path + "/image", os.O_RDWR)
+        bed.run([binary("migfsctl"), "acquire", mount.path + "/image"])
+        failing.say("alloc", errno.ENOMEM, turn, 1)
+        try:
+            os.close(fd)
+        except OSError as error:  # of the flush
+            check(error.errno == errno.ENOMEM, f"{error}")
+        testbed.wait_until(lambda: any(said in mount.log_text() for said in (
+            words, "failed to allocate request", "release of")), what="the end of the close")
+        failing.calm()
+        mount.umount()
+        if words in mount.log_text():
+            return
+    check(False, "never said")
+
+
+def a_look_without_memory(bed):
+    """Whichever allocation of an open fails: where it is the look's, the open goes on, and says so."""
+    source, failing = source_with_file(bed), Failing(bed)
+    mount = mounted(bed, source, failing)
+    other = bed.mount_migfs(source)
+    for turn in range(CALLS_MOST):
+        with open(f"{source}/{turn}", "wb"):
+            pass
+        held = os.open(f"{mount.path}/{turn}", os.O_RDONLY)
+        with open(f"{other.path}/{turn}", "rb+"):
+            bed.run([binary("migfsctl"), "acquire", f"{other.path}/{turn}"])
+            failing.say("alloc", errno.ENOMEM, turn, 1)
+            bed.run(["cat", mount.path + "/image"], expect=None)
+            failing.calm()
+        os.close(held)
+        if "out of memory to look" in mount.log_text():
+            break
+    check("out of memory to look" in mount.log_text(), mount.log_text())
+    other.umount()
+    mount.umount()
+
+
+def pages_that_the_kernel_does_not_drop(bed):
+    """Another host became owner; what this one's kernel has of the file is to go, and stays."""
+    source, failing = source_with_file(bed), Failing(bed)
+    mount, other = mounted(bed, source, failing), bed.mount_migfs(source)
+    held = os.open(mount.path + "/image", os.O_RDWR)
+    os.pread(held, 4096, 0)
+    with open(other.path + "/image", "rb+"):
+        bed.run([binary("migfsctl"), "acquire", other.path + "/image"])
+        failing.say("notify", errno.ENOMEM)
+        with open(mount.path + "/image", "rb"):
+            testbed.wait_until(lambda: "pages of it could not be dropped" in mount.log_text(),
+                               what="the line")
+        failing.calm()
+    os.close(held)
+    other.umount()
+    mount.umount()
+
+
+def a_backing_file_that_the_kernel_keeps(bed):
+    source, failing = source_with_file(bed), Failing(bed)
+    mount = mounted(bed, source, failing, "io=passthrough")
+    failing.say(f"ioctl:{BACKING_CLOSE:x}", errno.EIO)
+    with open(mount.path + "/image", "rb"):
+        pass
+    testbed.wait_until(lambda: "the kernel keeps it open" in mount.log_text(), what="the line")
+    failing.calm()
+    mount.umount()
+
+
+# The command -------------------------------------------------------------------------------------
+
+
+def commands_without_memory(bed):
+    """Done, or a line that says why not; whichever allocation fails."""
+    source, failing = source_with_file(bed), Failing(bed)
+    mount = bed.mount_migfs(source)
+    path = mount.path + "/image"
+    said = ""
+    with open(path, "rb+"):
+        bed.run([binary("migfsctl"), "acquire", path])
+        for arguments in (("status", path), ("history", path), ("stats", mount.path),
+                          ("doctor", mount.path), ("watch", source)):
+            clean = 0
+            for turn in range(CALLS_MOST):
+                failing.say("alloc", errno.ENOMEM, turn, 1)
+                result = bed.run([binary("migfsctl"), *arguments], expect=None, env=failing.env)
+                check(result.returncode >= 0 and (result.returncode in (0, 6, 7) or result.stderr),
+                      f"{arguments}, allocation {turn}: {result.returncode}, and not a word")
+                said += result.stderr
+                clean = 0 if "emory" in result.stdout + result.stderr else clean + 1
+                if clean == CLEAN_RUNS:
+                    break
+    mount.umount()
+    for words in ("out of memory; free some", "out of memory, or standard output is closed"):
+        check(words in said, f"never said: {words}")
+
+
+def commands_without_processes(bed):
+    source, failing = source_with_file(bed), Failing(bed)
+    failing.say("fork", errno.EAGAIN)
+    for arguments, words in ((("doctor", source), "no process to examine with"),
+                             (("init", "--uid", "0", source), "no process to act as")):
+        said = bed.run([binary("migfsctl"), *arguments], expect=1, env=failing.env).stderr
+        check(words in said, said)
+
+
+def a_watch_without_threads(bed):
+    mount, failing = bed.mount_migfs(source_with_file(bed)), Failing(bed)
+    failing.say("pthread_create", errno.EAGAIN)
+    said = bed.run([binary("migfsctl"), "watch", mount.path], expect=1, env=failing.env).stderr
+    check("no thread to watch" in said, said)
+    mount.umount()
+
+
+CHECKS = (
+    a_start_without_memory, a_start_without_threads, a_start_without_a_process,
+    a_directory_that_cannot_be_left, other_kernels, a_kernel_that_does_not_say_when_set_id_bits_go,
+    a_device_that_cannot_be_read_any_more, a_close_without_memory, a_look_without_memory,
+    pages_that_the_kernel_does_not_drop, a_backing_file_that_the_kernel_keeps,
+    commands_without_memory, commands_without_processes, a_watch_without_threads)
+
+
+if __name__ == "__main__":
+    testbed.main(lambda: testbed.run_checks("failing", CHECKS, deadline_s=120))
