@@ -6,16 +6,20 @@ go wrong. Each failure is said in a line, whichever call it is; and no start fai
 messages_failing.py [CHECK]...
 """
 
+import contextlib
 import errno
+import fcntl
 import os
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 import testbed  # noqa: E402
 from testbed import binary, check  # noqa: E402
 
-ACQUIRE, HISTORY, STATUS = 0xc40cdc01, 0xc000dc06, 0xc000dc03
+ACQUIRE = 0xd018dc01  # fs/migfs.h
 BACKING_CLOSE = 0x4004e502  # linux/fuse.h
+OFD_SETLKW = 38
 PASSTHROUGH, KILLPRIV_V2 = 37, 28
 # A program makes far fewer calls before it serves, or ends, than these.
 CALLS_MOST = 400
@@ -142,14 +146,16 @@ def a_device_that_cannot_be_read_any_more(bed):
 
 
 def a_close_without_memory(bed):
-    """Whichever allocation of it fails, libfuse's too: it is done, or said not to be."""
+    """From whichever allocation on: it is done, or said not to be, if need be of a file without the
+    name that there is no memory for."""
     source, failing = source_with_file(bed), Failing(bed)
-    words = "out of memory when it was closed"
+    words = ": out of memory when it was closed"
+    nameless = f"inode {os.stat(source + '/image').st_ino} of "
     for turn in range(CALLS_MOST):
         mount = mounted(bed, source, failing)
         fd = os.open(mount.path + "/image", os.O_RDWR)
         bed.run([binary("migfsctl"), "acquire", mount.path + "/image"])
-        failing.say("alloc", errno.ENOMEM, turn, 1)
+        failing.say("alloc", errno.ENOMEM, turn)
         try:
             os.close(fd)
         except OSError as error:  # of the flush
@@ -157,6 +163,49 @@ def a_close_without_memory(bed):
         testbed.wait_until(lambda: any(said in mount.log_text() for said in (
             words, "failed to allocate request", "release of")), what="the end of the close")
         failing.calm()
+        mount.umount()
+        if words in mount.log_text():
+            check(nameless in mount.log_text(), mount.log_text())
+            return
+    check(False, "never said")
+
+
+WAITS = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'rb+'), fcntl.LOCK_EX)"
+
+
+def waits_for_lock(pid):
+    """A thread of this migfs is in fcntl(fd, F_OFD_SETLKW)."""
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{pid}/task/{task}/syscall", encoding="ascii") as file:
+                if file.read().split()[2:3] == [f"{OFD_SETLKW:#x}"]:
+                    return True
+    return False
+
+
+def a_lock_that_is_had_after_a_wait_without_memory(bed):
+    """Nor does the store take it back."""
+    store = source_with_file(bed)
+    here, there = bed.mount_ctofs(store), bed.mount_ctofs(store)
+    failing = Failing(bed)
+    words = "a lock that nobody holds stays on the store"
+
+    def control(command):
+        with open(here.path + "/.ctofs-control", "wb", buffering=0) as file:
+            file.write(command.encode())
+
+    for turn in range(CALLS_MOST):
+        mount = mounted(bed, here.path, failing)
+        with open(there.path + "/image", "rb+") as other:
+            fcntl.lockf(other, fcntl.LOCK_EX)
+            waiter = bed.spawn([sys.executable, "-c", WAITS, mount.path + "/image"],
+                               stderr=subprocess.DEVNULL)
+            testbed.wait_until(lambda: waits_for_lock(mount.pid), what="the wait")
+            failing.say("alloc", errno.ENOMEM, turn, 1)
+            control("fail unlock EIO 1000")
+        waiter.wait(30)
+        failing.calm()
+        control("fail unlock EIO 0")
         mount.umount()
         if words in mount.log_text():
             return
@@ -259,12 +308,26 @@ def a_watch_without_threads(bed):
     mount.umount()
 
 
+def another_migfs_than_the_command(bed):
+    """One that does not know the call, and one that has another version of it."""
+    mount, failing = bed.mount_migfs(source_with_file(bed)), Failing(bed)
+    for error, words in ((errno.ENOTTY, "older than migfsctl; mount it anew"),
+                         (errno.EINVAL, "of another version than migfsctl")):
+        failing.say(f"ioctl:{ACQUIRE:x}", error)
+        said = bed.run([binary("migfsctl"), "acquire", mount.path + "/image"], expect=1,
+                       env=failing.env).stderr
+        check(words in said, said)
+    mount.umount()
+
+
 CHECKS = (
     a_start_without_memory, a_start_without_threads, a_start_without_a_process,
     a_directory_that_cannot_be_left, other_kernels, a_kernel_that_does_not_say_when_set_id_bits_go,
     a_device_that_cannot_be_read_any_more, a_close_without_memory, a_look_without_memory,
+    a_lock_that_is_had_after_a_wait_without_memory,
     pages_that_the_kernel_does_not_drop, a_backing_file_that_the_kernel_keeps,
-    commands_without_memory, commands_without_processes, a_watch_without_threads)
+    commands_without_memory, commands_without_processes, a_watch_without_threads,
+    another_migfs_than_the_command)
 
 
 if __name__ == "__main__":
