@@ -26,7 +26,8 @@ import xml.etree.ElementTree as xml
 TOP_DIR = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 # Functions that print nothing of what they are given.
-NO_TEXT = ("_Static_assert", "sscanf", "strstr", "strncmp", "strlen", "word_after", "popen")
+NO_TEXT = ("_Static_assert", "sscanf", "strstr", "strncmp", "strlen", "word_after",
+           "limit_of", "popen")
 # Draws: its texts are in a picture, which tests/hosts/timeline.py looks at.
 NO_SOURCES = ("ctl/plot.c",)
 
@@ -126,12 +127,16 @@ def all_texts():
             yield from texts(file)
 
 
+def unescaped_json(match):
+    return chr(int(match.group(1), 16)) if match.group(1) else match.group(2)
+
+
 def printed(directory):
-    """All that the programs printed; JSON's quotes as they are in a text."""
+    """All that the programs printed; what JSON escapes as it is in a text."""
     said = []
     for path in sorted(glob.glob(os.path.join(directory, "*"))):
         with open(path, encoding="utf-8", errors="replace") as file:
-            said.append(file.read().replace('\\"', '"'))
+            said.append(re.sub(r"\\(?:u00([0-7][0-9a-f])|([\"/\\]))", unescaped_json, file.read()))
     return "\n".join(said)
 
 

@@ -9,11 +9,17 @@
  * CALL is one of
  *     alloc            malloc and its like, called by the program itself or by a library
  *     pthread_create fork chdir
+ *     openat           of another directory than the working one
  *     read notify      of /dev/fuse: a request, a notification
  *     ioctl:REQUEST    in hexadecimal
- * or changes what the kernel offers in its first request:
- *     lacks            the feature of bit NUMBER
- *     major            the version of the protocol is NUMBER
+ *     io_uring_setup
+ * or shows the program another kernel or clock:
+ *     lacks            its first request does not offer the feature of bit NUMBER
+ *     major            the version of the protocol in that is NUMBER
+ *     linux            it is Linux 6.NUMBER
+ *     clock            it is NUMBER seconds later
+ *     unlocked         locks of open file descriptions are granted, and not taken
+ * What lies in the directory that MIGFS_PROC_SELF names is read in the place of /proc/self.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -28,8 +34,11 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/uio.h>
+#include <sys/utsname.h>
+#include <time.h>
 #include <unistd.h>
 
 /* glibc's own: dlsym allocates, too. */
@@ -139,6 +148,80 @@ int ioctl(int fd, unsigned long request, ...)
     va_end(arguments);
     (void)snprintf(name, sizeof(name), "ioctl:%lx", request); /* fits */
     return fails(name) ? -1 : call_on(fd, request, argument);
+}
+
+/* Of those with an offset it is the kind with 64 bits that the programs call. */
+int openat(int directory_fd, const char *path, int flags, ...)
+{
+    int (*const call_on)(int, const char *, int, ...) = (__typeof__(call_on))real("openat64");
+    va_list arguments;
+
+    va_start(arguments, flags);
+    const mode_t mode = flags & O_CREAT ? va_arg(arguments, mode_t) : 0;
+    va_end(arguments);
+    return directory_fd != AT_FDCWD && fails("openat") ? -1
+                                                       : call_on(directory_fd, path, flags, mode);
+}
+
+int fcntl(int fd, int command, ...)
+{
+    int (*const call_on)(int, int, ...) = (__typeof__(call_on))real("fcntl64");
+    va_list arguments;
+
+    va_start(arguments, command);
+    void *argument = va_arg(arguments, void *);
+    va_end(arguments);
+    return command == F_OFD_SETLK && fails("unlocked") ? 0 : call_on(fd, command, argument);
+}
+
+long syscall(long call_number, ...)
+{
+    long (*const call_on)(long, ...) = (__typeof__(call_on))real("syscall");
+    long words[6];
+    va_list arguments;
+
+    va_start(arguments, call_number);
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+        words[i] = va_arg(arguments, long);
+    va_end(arguments);
+    return call_number == SYS_io_uring_setup && fails("io_uring_setup")
+               ? -1
+               : call_on(call_number, words[0], words[1], words[2], words[3], words[4], words[5]);
+}
+
+int uname(struct utsname *name)
+{
+    int (*const call_on)(struct utsname *) = (__typeof__(call_on))real("uname");
+    const int result = call_on(name);
+
+    if (fails("linux"))
+        (void)snprintf(name->release, sizeof(name->release), "6.%u.0", number); /* fits */
+    return result;
+}
+
+int clock_gettime(clockid_t clock, struct timespec *now)
+{
+    int (*const call_on)(clockid_t, struct timespec *) = (__typeof__(call_on))real("clock_gettime");
+    const int result = call_on(clock, now);
+
+    if (clock == CLOCK_REALTIME && fails("clock"))
+        now->tv_sec += number;
+    return result;
+}
+
+FILE *fopen(const char *path, const char *mode)
+{
+    static const char self[] = "/proc/self";
+    FILE *(*const call_on)(const char *, const char *) = (__typeof__(call_on))real("fopen64");
+    const char *directory = getenv("MIGFS_PROC_SELF");
+    char other[4096];
+
+    if (directory && strncmp(path, self, sizeof(self) - 1) == 0) {
+        (void)snprintf(other, sizeof(other), "%s%s", directory, path + sizeof(self) - 1); /* fits */
+        if (access(other, R_OK) == 0)
+            path = other;
+    }
+    return call_on(path, mode);
 }
 
 static bool is_device(int fd)

@@ -30,6 +30,7 @@ QUICK = "deadline=1000"
 # Of what a hand-over asks of a store.
 OPERATIONS = ("lookup", "getattr", "open", "read", "write", "fsync", "lock", "unlock", "getlk", "names")
 CALLS_MOST = 12
+DOCTOR_NAMES, DOCTOR_DEPTH = 8, 8  # ctl/doctor_images.c
 
 
 def ctl(bed, *arguments, expect=DONE, **keywords):
@@ -97,6 +98,11 @@ def a_source_that_cannot_be_reached(bed):
          "cannot be used: Permission denied; see that who mounts can reach it")
 
 
+def children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+        return file.read().split()
+
+
 def a_daemon_that_is_killed_before_it_serves(bed):
     store = source_with_file(bed)
     below = bed.mount_ctofs(store)
@@ -104,10 +110,8 @@ def a_daemon_that_is_killed_before_it_serves(bed):
     command = bed.spawn([binary("migfs"), below.path, new(bed, "mnt")], stderr=subprocess.PIPE,
                         text=True)
 
-    def child():
-        with open(f"/proc/{command.pid}/task/{command.pid}/children", encoding="ascii") as file:
-            return file.read().split()
-    os.kill(int(testbed.wait_until(child, what="the daemon")[0]), signal.SIGKILL)
+    os.kill(int(testbed.wait_until(lambda: children(command.pid), what="the daemon")[0]),
+            signal.SIGKILL)
     control(below, "thaw")
     said = command.communicate(timeout=30)[1]
     testbed.keep_said(said)
@@ -579,6 +583,46 @@ def a_watch_that_is_too_slow(bed):
     mount.umount()
 
 
+# Doctor -------------------------------------------------------------------------------------------
+
+
+def doctor_says(bed, path, words):
+    said = ctl(bed, "doctor", path, expect=None).stdout
+    check(words in said, f"not said: {words}: {said}")
+
+
+def a_check_that_is_killed(bed):
+    below = bed.mount_ctofs(source_with_file(bed))
+    control(below, "freeze")
+    doctor = bed.spawn([binary("migfsctl"), "doctor", below.path], stdout=subprocess.DEVNULL,
+                       stderr=subprocess.PIPE, text=True)
+    os.kill(int(testbed.wait_until(lambda: children(doctor.pid), what="the check")[0]),
+            signal.SIGKILL)
+    control(below, "thaw")
+    said = doctor.communicate(timeout=30)[1]
+    testbed.keep_said(said)
+    check("the check ended by signal 9; run it again" in said, said)
+    below.umount()
+
+
+def more_than_doctor_names(bed):
+    source = new(bed, "source")
+    mount = bed.mount_migfs(source)
+    names = [f"image{number}" for number in range(DOCTOR_NAMES + 1)]
+    for name in names:
+        with open(f"{mount.path}/{name}", "wb+"):
+            ctl(bed, "acquire", f"{mount.path}/{name}")
+            ctl(bed, "release", f"{mount.path}/{name}")
+    with contextlib.ExitStack() as past:
+        for name in names:
+            past.enter_context(open(f"{source}/{name}", "wb")).write(b"restored")
+        doctor_says(bed, mount.path, "and 1 more of them; mend: see them by lsof +D SOURCE")
+    doctor_says(bed, mount.path, "and 1 more images; mend: see to these first")
+    os.makedirs(source + "/deep" * (DOCTOR_DEPTH + 1))
+    doctor_says(bed, mount.path, "not all files were looked at")
+    mount.umount()
+
+
 CHECKS = (
     limits_of_who_mounts, a_device_of_root_alone, a_source_that_cannot_be_reached,
     a_daemon_that_is_killed_before_it_serves, stores_without_records,
@@ -591,7 +635,8 @@ CHECKS = (
     a_name_that_another_host_gave_away, a_file_that_is_given_away,
     init_that_cannot, output_that_cannot_be_written, paths_that_are_none, directories_of_no_mount,
     no_mount_to_count, a_daemon_without_descriptors, a_lock_in_the_way,
-    a_holder_in_another_pid_namespace, a_mount_that_passes_through, a_watch_that_is_too_slow)
+    a_holder_in_another_pid_namespace, a_mount_that_passes_through, a_watch_that_is_too_slow,
+    a_check_that_is_killed, more_than_doctor_names)
 
 
 if __name__ == "__main__":

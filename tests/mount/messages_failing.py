@@ -17,13 +17,14 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import testbed  # noqa: E402
 from testbed import binary, check  # noqa: E402
 
-ACQUIRE = 0xd018dc01  # fs/migfs.h
+ACQUIRE, MOUNT = 0xd018dc01, 0xd1b0dc07  # fs/migfs.h
 BACKING_CLOSE = 0x4004e502  # linux/fuse.h
 OFD_SETLKW = 38
 PASSTHROUGH, KILLPRIV_V2 = 37, 28
 # A program makes far fewer calls before it serves, or ends, than these.
 CALLS_MOST = 400
 CLEAN_RUNS = 40
+STORE_CALLS = range(0, 24, 3)
 DONE, SYSTEM, UNUSABLE = 0, 2, 32
 
 
@@ -44,8 +45,18 @@ class Failing:
         os.rename(self.path + ".new", self.path)
 
 
+def new(bed, name):
+    return bed.directory(os.path.basename(bed.unique(name)))
+
+
+def control(below, command):
+    """Of a mount by ctofs."""
+    with open(below.path + "/.ctofs-control", "wb", buffering=0) as file:
+        file.write(command.encode())
+
+
 def source_with_file(bed):
-    source = bed.directory(os.path.basename(bed.unique("source")))
+    source = new(bed, "source")
     with open(source + "/image", "wb") as file:
         file.truncate(1 << 16)
     return source
@@ -190,10 +201,6 @@ def a_lock_that_is_had_after_a_wait_without_memory(bed):
     failing = Failing(bed)
     words = "a lock that nobody holds stays on the store"
 
-    def control(command):
-        with open(here.path + "/.ctofs-control", "wb", buffering=0) as file:
-            file.write(command.encode())
-
     for turn in range(CALLS_MOST):
         mount = mounted(bed, here.path, failing)
         with open(there.path + "/image", "rb+") as other:
@@ -202,10 +209,10 @@ def a_lock_that_is_had_after_a_wait_without_memory(bed):
                                stderr=subprocess.DEVNULL)
             testbed.wait_until(lambda: waits_for_lock(mount.pid), what="the wait")
             failing.say("alloc", errno.ENOMEM, turn, 1)
-            control("fail unlock EIO 1000")
+            control(here, "fail unlock EIO 1000")
         waiter.wait(30)
         failing.calm()
-        control("fail unlock EIO 0")
+        control(here, "fail unlock EIO 0")
         mount.umount()
         if words in mount.log_text():
             return
@@ -320,6 +327,94 @@ def another_migfs_than_the_command(bed):
     mount.umount()
 
 
+# Doctor -------------------------------------------------------------------------------------------
+
+
+def doctor(bed, source, env=None, **keywords):
+    """What it says, as text."""
+    return bed.run([binary("migfsctl"), "doctor", source], expect=None, env=env, **keywords).stdout
+
+
+def others_seen_by_doctor(bed):
+    """Another kernel, another clock, a daemon that does not know a call."""
+    source, failing = source_with_file(bed), Failing(bed)
+    mount = bed.mount_migfs(source)
+    for path, fault, words in (
+            (source, ("linux", 1), "; no io=passthrough, no resend"),
+            (source, ("clock", 3600), "s ahead of the store's; mend: run chrony"),
+            (source, ("io_uring_setup", errno.EPERM), "let the service's seccomp filter allow"),
+            (source, ("io_uring_setup", errno.EMFILE), "io_uring cannot be set up here"),
+            (mount.path, (f"ioctl:{MOUNT:x}", errno.ENOTTY), "of an older version than migfsctl")):
+        failing.say(*fault)
+        said = doctor(bed, path, failing.env)
+        check(words in said, f"{fault}: {said}")
+    mount.umount()
+
+
+@contextlib.contextmanager
+def as_nfs(bed, source, options="vers=4.2", lease_s=None):
+    """The environment in which a mountpoint looks like NFS to doctor, for what no server gives here."""
+    directory = new(bed, "self")
+    with open("/proc/self/mountinfo", encoding="utf-8") as file:
+        lines = file.read().splitlines()
+    with open(directory + "/mountinfo", "w", encoding="utf-8") as file:
+        for line in lines:
+            fields = line.split()
+            if fields[4] == source:
+                line = " ".join(fields[:6]) + f" - nfs4 server:/export rw,{options}"
+            file.write(line + "\n")
+    with open(directory + "/mountstats", "w", encoding="utf-8") as file:
+        file.write(f"device server:/export mounted on {source} with fstype nfs4 statvers=1.1\n")
+        if lease_s is not None:
+            file.write(f"\tnfsv4:\tbm0=0x0,pnfs=not configured,lease_time={lease_s}\n")
+    yield {"MIGFS_PROC_SELF": directory, "LD_PRELOAD": binary("failing.so")}
+
+
+def nfs_that_no_lab_has(bed):
+    source = new(bed, "source")
+    os.mkdir(source + "/.migfs", 0o700)
+    bind = bed.mount_bind(source, source)
+    for options, lease_s, words in (
+            ("vers=4.2,sec=krb5", None, "sec=krb5: migfs has no Kerberos credentials"),
+            ("vers=4.2,sec=krb5i", None, "/proc/self/mountstats tells no lease of"),
+            ("vers=4.2,sec=krb5p", 5, "the lease is 5 s: a host whose network hiccups"),
+            ("vers=4.2", 600, "the lease is 600 s: so long nobody can take over"),
+            ("vers=4.2", 90, "cannot be mounted again"),
+            ("vers=4.2", 90, "recover_lost_locks cannot be read")):
+        with as_nfs(bed, source, options, lease_s) as env:
+            said = doctor(bed, source, env)
+            check(words in said, f"{words}: {said}")
+    with as_nfs(bed, source) as env:
+        said = doctor_as_user(bed, source, env)
+        check("only root may mount" in said, said)
+        bed.run(["mount", "-o", "remount,bind,ro", source])
+        said = doctor(bed, source, env)
+        check("no file to lock can be made in" in said, said)
+    bind.umount()
+
+
+def doctor_as_user(bed, source, env):
+    return bed.run([bed.install("migfsctl"), "doctor", source], as_user=True, expect=None,
+                   env={**env, "LD_PRELOAD": bed.install("failing.so")}).stdout
+
+
+def a_store_that_gives_no_lock_or_answer(bed):
+    """Whatever of a store fails from some call of doctor on: it ends well, and says so."""
+    below = bed.mount_ctofs(source_with_file(bed))
+    os.mkdir(below.path + "/.migfs", 0o700)
+    said = ""
+    with as_nfs(bed, below.path) as env:
+        for operation, error in (("lock", "ENOLCK"), ("open", "EIO"), ("getattr", "EIO"),
+                                 ("names", "EIO"), ("lookup", "EIO")):
+            for after in STORE_CALLS:
+                control(below, f"fail {operation} {error} 1000 {after}")
+                said += doctor(bed, below.path, env)
+                control(below, f"fail {operation} {error} 0")
+    for words in ("no lock can be had at", "cannot be read", "no file to lock can be made in"):
+        check(words in said, f"never said: {words}")
+    below.umount()
+
+
 CHECKS = (
     a_start_without_memory, a_start_without_threads, a_start_without_a_process,
     a_directory_that_cannot_be_left, other_kernels, a_kernel_that_does_not_say_when_set_id_bits_go,
@@ -327,7 +422,8 @@ CHECKS = (
     a_lock_that_is_had_after_a_wait_without_memory,
     pages_that_the_kernel_does_not_drop, a_backing_file_that_the_kernel_keeps,
     commands_without_memory, commands_without_processes, a_watch_without_threads,
-    another_migfs_than_the_command)
+    another_migfs_than_the_command, others_seen_by_doctor, nfs_that_no_lab_has,
+    a_store_that_gives_no_lock_or_answer)
 
 
 if __name__ == "__main__":
