@@ -504,10 +504,10 @@ const char *handoff_kind_name(enum handoff_kind kind)
 {
     static const char *const names[] = {
         [HANDOFF_ACQUIRE] = "acquire",     [HANDOFF_SHARE] = "share",
-        [HANDOFF_LOCK] = "lock",           [HANDOFF_QUIET_LOCK] = "quiet lock",
+        [HANDOFF_LOCK] = "lock",           [HANDOFF_QUIET_LOCK] = "more lock",
         [HANDOFF_FORGET] = "forget",       [HANDOFF_RELEASE] = "release",
         [HANDOFF_DOWNGRADE] = "downgrade", [HANDOFF_DEMOTE] = "demote",
-        [HANDOFF_UNLOCK] = "unlock",       [HANDOFF_QUIET_UNLOCK] = "quiet unlock",
+        [HANDOFF_UNLOCK] = "unlock",       [HANDOFF_QUIET_UNLOCK] = "more unlock",
     };
     return names[kind];
 }

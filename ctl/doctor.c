@@ -73,7 +73,7 @@ void doctor_say(struct doctor *doctor, enum colour colour, const char *mend, con
     const int length = vasprintf(&text, format, arguments);
     va_end(arguments);
     if (length < 0) {
-        complain("out of memory");
+        complain("out of memory; free some, and run it again");
         _exit(EXIT_FAILED);
     }
     send(doctor, colours[colour], mend != NULL ? mend : "", text);
@@ -97,8 +97,10 @@ static int examine(const char *path, int out_fd)
     struct doctor doctor = {.out = fdopen(out_fd, "w"), .check = "mount"};
     struct subject subject;
 
-    if (doctor.out == NULL)
+    if (doctor.out == NULL) {
+        complain("out of memory; free some, and run it again");
         return EXIT_FAILED;
+    }
     doctor_beat(&doctor);
     if (subject_open(&subject, path) != 0)
         return EXIT_FAILED;
@@ -215,7 +217,8 @@ static int findings_collect(struct findings *findings, const char *path)
 
     (void)fflush(stdout);
     if (pipe2(ends, O_CLOEXEC) != 0 || (child = fork()) < 0) {
-        complain("no process to examine with: %s", strerror(errno));
+        complain("no process to examine with: %s; raise the limit of processes (ulimit -u)",
+                 strerror(errno));
         return -1;
     }
     if (child == 0) {
@@ -228,7 +231,7 @@ static int findings_collect(struct findings *findings, const char *path)
     if (!has_ended) {
         (void)kill(child, SIGKILL); /* ours, and not waited for yet */
         if (!append_stuck(findings)) {
-            complain("out of memory");
+            complain("out of memory; free some, and run it again");
             return -1;
         }
         return 0; /* the kernel may hold it as long as the server is away */
@@ -237,8 +240,8 @@ static int findings_collect(struct findings *findings, const char *path)
         WEXITSTATUS(status) == EXIT_DONE)
         return 0;
     if (WIFSIGNALED(status))
-        complain("%s: the check ended by signal %d", path != NULL ? path : "this host",
-                 WTERMSIG(status));
+        complain("%s: the check ended by signal %d; run it again",
+                 path != NULL ? path : "this host", WTERMSIG(status));
     return -1;
 }
 
@@ -347,7 +350,7 @@ static enum exit_code report_add(struct report *report, const char *path)
         report->worst = worst;
     if (report->as_json ? !add_json(report, &findings, path, worst)
                         : !print_lines(report, &findings, path)) {
-        complain("out of memory, or standard output is closed");
+        complain("out of memory, or standard output is closed; run it again");
         code = EXIT_FAILED;
     }
     free(findings.bytes);
@@ -392,7 +395,7 @@ enum exit_code doctor_command(const struct arguments *arguments)
         code = code == EXIT_DONE ? one : code;
     }
     if (report.as_json && !json_print_document("subjects", report.subjects)) {
-        complain("out of memory, or standard output is closed");
+        complain("out of memory, or standard output is closed; run it again");
         code = EXIT_FAILED;
     }
     return code == EXIT_DONE ? codes[report.worst] : code;

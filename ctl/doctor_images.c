@@ -374,8 +374,8 @@ void doctor_images(struct doctor *doctor, const struct subject *subject)
     const int fd = openat(subject->source_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
     if (fd < 0 || fstat(fd, &source) != 0) {
-        doctor_say(doctor, COLOUR_YELLOW, "see that it can be read", "%s: %s", subject->source,
-                   strerror(errno));
+        doctor_say(doctor, COLOUR_YELLOW, "see that it can be read", "%s cannot be read: %s",
+                   subject->source, strerror(errno));
         if (fd >= 0)
             (void)close(fd); /* read only */
         return;

@@ -94,8 +94,6 @@ static void say_libfuse(struct doctor *doctor, const char *version)
 /* "migfs 0.1.0 (libfuse 3.17.2)" of the migfs beside this program, or that of PATH. */
 static FILE *open_version(void)
 {
-    static const char of_path[] = "migfs --version 2>/dev/null";
-    static const char beside[] = "PATH=\"$MIGFSCTL_DIRECTORY:$PATH\" migfs --version 2>/dev/null";
     char path[4096];
     const ssize_t length = readlink("/proc/self/exe", path, sizeof(path) - 1);
     char *name;
@@ -103,10 +101,12 @@ static FILE *open_version(void)
     path[length > 0 ? length : 0] = '\0';
     name = strrchr(path, '/');
     if (name == NULL || name == path) /* an empty word in PATH would be the working directory */
-        return popen(of_path, "re");
+        return popen("migfs --version 2>/dev/null", "re");
     *name = '\0';
     /* The directory goes by the environment, so that no byte of it is the shell's to read. */
-    return setenv("MIGFSCTL_DIRECTORY", path, 1) == 0 ? popen(beside, "re") : NULL;
+    return setenv("MIGFSCTL_DIRECTORY", path, 1) == 0
+               ? popen("PATH=\"$MIGFSCTL_DIRECTORY:$PATH\" migfs --version 2>/dev/null", "re")
+               : NULL;
 }
 
 void doctor_libfuse(struct doctor *doctor, const struct subject *subject)

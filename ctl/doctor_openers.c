@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 /* So many are named. */
@@ -104,15 +105,12 @@ static bool is_migfs(unsigned long pid)
 void doctor_openers(struct doctor *doctor, const struct subject *subject)
 {
     struct openers openers = {.doctor = doctor, .subject = subject};
-    struct stat source;
+    struct statx source = {.stx_mask = 0};
     DIR *processes;
 
-    if (fstat(subject->source_fd, &source) != 0) {
-        doctor_say(doctor, COLOUR_YELLOW, "see that it can be read", "%s: %s", subject->source,
-                   strerror(errno));
-        return;
-    }
-    openers.device = source.st_dev;
+    /* As it is known here already: it cannot fail, nor wait for a server. */
+    (void)statx(subject->source_fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &source);
+    openers.device = makedev(source.stx_dev_major, source.stx_dev_minor);
     processes = opendir("/proc");
     if (processes == NULL)
         return; /* not without /proc */

@@ -54,7 +54,10 @@ static enum exit_code handoff_fail(const struct target *target, struct migfs_han
     if (error == EIO)
         trouble = trouble_of(target);
     if (trouble.is_fenced) {
-        complain("%s: fenced: it lost its locks while owner or shared here", path);
+        complain(
+            "%s: fenced: it lost its locks while owner or shared here; end its guest, and start it "
+            "again",
+            path);
         code = EXIT_FENCED;
     } else if (trouble.is_stale) {
         complain("%s: it is not as its last owner left it, see the mount's log; 'migfsctl forget' "
@@ -65,15 +68,15 @@ static enum exit_code handoff_fail(const struct target *target, struct migfs_han
         code = target_fail(target, subject, error);
     }
     if (handoff->files_failed > 1 || (handoff->pid != 0 && handoff->files_done > 0))
-        complain("%s: %u files failed, %u are done", target->path, handoff->files_failed,
-                 handoff->files_done);
+        complain("%s: %u files failed, %u are done; see the mount's log for each", target->path,
+                 handoff->files_failed, handoff->files_done);
     free(subject);
     return code;
 }
 
 static enum exit_code group_fail(const char *path, unsigned group)
 {
-    complain("%s: process %u has no file open there", path, group);
+    complain("%s: process %u has no file open there; migfsctl status shows who has", path, group);
     return EXIT_FAILED;
 }
 

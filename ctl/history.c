@@ -107,7 +107,7 @@ static enum exit_code add_path(struct report *report, const char *path)
     int error;
 
     if (history == NULL) {
-        complain("out of memory");
+        complain("out of memory; free some, and run it again");
         return EXIT_FAILED;
     }
     code = target_open(&target, path, TARGET_FILE);
@@ -232,7 +232,7 @@ enum exit_code history_command(const struct arguments *arguments)
     if (printed && (code == EXIT_DONE || arguments->path_count > 1 || arguments->json))
         printed = report_print(&report);
     if (!printed) {
-        complain("out of memory, or standard output is closed");
+        complain("out of memory, or standard output is closed; run it again");
         code = EXIT_FAILED;
     }
     report_deinit(&report);

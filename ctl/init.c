@@ -36,7 +36,7 @@ struct request {
 
 static int fail(const struct request *request, const char *what, int error)
 {
-    complain("%s/%s: %s%s%s", request->source, record_directory, what, error != 0 ? ": " : "",
+    complain("%s/%s %s%s%s", request->source, record_directory, what, error != 0 ? ": " : "",
              error != 0 ? strerror(error) : "");
     return EXIT_FAILED;
 }
@@ -45,11 +45,11 @@ static int fail(const struct request *request, const char *what, int error)
 static int check_found(const struct request *request, const struct stat *found, uid_t expected)
 {
     if (!S_ISDIR(found->st_mode))
-        return fail(request, "is there, and is not a directory; it is left as it is", 0);
+        return fail(request, "is there, and is not a directory; remove it", 0);
     if (found->st_uid == request->uid || found->st_uid == expected)
         return EXIT_DONE;
-    complain("%s/%s: belongs to user %u, not to %u; it is left as it is", request->source,
-             record_directory, found->st_uid, request->uid);
+    complain("%s/%s belongs to user %u, not to %u; give it to that user (chown), or name its own",
+             request->source, record_directory, found->st_uid, request->uid);
     return EXIT_FAILED;
 }
 
@@ -61,9 +61,9 @@ static int correct(const struct request *request, int fd, const struct stat *fou
 
     if ((other_owner || sets_group) &&
         fchown(fd, request->uid, sets_group ? request->gid : (gid_t)-1) != 0)
-        return fail(request, "cannot be given to its owner", errno);
+        return fail(request, "cannot be given to its owner; do so on the server", errno);
     if ((found->st_mode & 07777) != RECORD_MODE && fchmod(fd, RECORD_MODE) != 0)
-        return fail(request, "its mode cannot be set to 0700", errno);
+        return fail(request, "cannot be given the mode 0700; chmod it on the server", errno);
     return EXIT_DONE;
 }
 
@@ -75,16 +75,16 @@ static int settle(const struct request *request, int source_fd, uid_t expected)
     int fd;
 
     if (fstatat(source_fd, record_directory, &found, AT_SYMLINK_NOFOLLOW) != 0)
-        return fail(request, "cannot be looked at", errno);
+        return fail(request, "cannot be looked at; see that the store answers", errno);
     code = check_found(request, &found, expected);
     if (code != EXIT_DONE)
         return code;
     fd = openat(source_fd, record_directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
-        return fail(request, "cannot be opened", errno);
+        return fail(request, "cannot be opened; see its owner and mode", errno);
     /* Once more, of what was opened: it may have been replaced. */
     if (fstat(fd, &found) != 0)
-        code = fail(request, "cannot be looked at", errno);
+        code = fail(request, "cannot be looked at; see that the store answers", errno);
     else
         code = check_found(request, &found, expected);
     if (code == EXIT_DONE)
@@ -104,11 +104,13 @@ static int make_in(const struct request *request, int source_fd, bool gives_away
     } else if (errno != EEXIST) {
         if (!gives_away && (errno == EACCES || errno == EPERM))
             return EXIT_NOT_PERMITTED;
-        return fail(request, "cannot be made", errno);
+        return fail(request, "cannot be made; see that SOURCE can be written", errno);
     }
     code = settle(request, source_fd, expected);
     if (code == EXIT_DONE && fsync(source_fd) != 0 && errno != EINVAL)
-        return fail(request, "cannot be made durable", errno);
+        return fail(request,
+                    "cannot be made durable; see that the store answers, and run this again",
+                    errno);
     return code;
 }
 
@@ -122,11 +124,11 @@ static int make(const struct request *request, bool gives_away)
     if (fd < 0 && errno == EACCES && !gives_away)
         return EXIT_NOT_PERMITTED;
     if (fd < 0) {
-        complain("%s: %s", request->source, strerror(errno));
+        complain("SOURCE %s cannot be opened: %s", request->source, strerror(errno));
         return EXIT_FAILED;
     }
     if (ioctl(fd, MIGFS_IOC_STATUS, &status) == 0) {
-        complain("%s: is a migfs mount; SOURCE is the directory that it shows", request->source);
+        complain("%s is a migfs mount; name SOURCE, the directory that it shows", request->source);
         code = EXIT_FAILED;
     } else {
         code = make_in(request, fd, gives_away);
@@ -153,11 +155,13 @@ static int make_as_user(const struct request *request)
     if (child == 0) {
         if (become(request))
             _exit(make(request, false));
-        complain("cannot become user %u: %s", request->uid, strerror(errno));
+        complain("cannot become user %u: %s; run this as root with all its rights", request->uid,
+                 strerror(errno));
         _exit(EXIT_FAILED);
     }
     if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status)) {
-        complain("no process to act as user %u", request->uid);
+        complain("no process to act as user %u; raise the limit of processes (ulimit -u)",
+                 request->uid);
         return EXIT_FAILED;
     }
     return WEXITSTATUS(status);
@@ -183,7 +187,8 @@ enum exit_code init_command(const struct arguments *arguments)
 
     umask(0);
     if (geteuid() != 0 && geteuid() != request.uid) {
-        complain("only root can make %s for user %u", record_directory, request.uid);
+        complain("only root can make %s/%s for user %u; run this as root", request.source,
+                 record_directory, request.uid);
         return EXIT_FAILED;
     }
     if (geteuid() != 0) {
@@ -194,6 +199,6 @@ enum exit_code init_command(const struct arguments *arguments)
             code = make(&request, true);
     }
     if (code == EXIT_NOT_PERMITTED)
-        code = fail(&request, "cannot be made", EACCES);
+        code = fail(&request, "cannot be made; let that user write in SOURCE", EACCES);
     return code == EXIT_DONE ? EXIT_DONE : EXIT_FAILED;
 }

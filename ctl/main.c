@@ -135,7 +135,7 @@ static bool owner_take(int letter, struct arguments *arguments)
     const bool is_user = letter == OPTION_UID;
 
     if (!id_parse(optarg, is_user ? &arguments->uid : &arguments->gid)) {
-        complain("'%s' is not a number of a user or a group", optarg);
+        complain("'%s' is not a number of a user or a group; see id(1)", optarg);
         return false;
     }
     *(is_user ? &arguments->has_uid : &arguments->has_gid) = true;
@@ -146,7 +146,7 @@ static bool group_take(struct arguments *arguments)
 {
     if (id_parse(optarg, &arguments->group) && arguments->group != 0)
         return true;
-    complain("'%s' is not the number of a process", optarg);
+    complain("'%s' is not the number of a process; name a PID", optarg);
     return false;
 }
 
@@ -154,7 +154,7 @@ static bool generation_take(struct arguments *arguments)
 {
     if (number_parse(optarg, &arguments->generation) && arguments->generation != 0)
         return true;
-    complain("'%s' is not a generation, as history shows them", optarg);
+    complain("'%s' is not a generation; migfsctl history shows them", optarg);
     return false;
 }
 

@@ -301,7 +301,7 @@ enum exit_code stats_command(const struct arguments *arguments)
     else if (!(arguments->json ? print_json(&report) : print_tables(&report)))
         written = EXIT_FAILED;
     if (written != EXIT_DONE && !arguments->has_openmetrics)
-        complain("out of memory, or standard output is closed");
+        complain("out of memory, or standard output is closed; run it again");
     report_deinit(&report);
     return code == EXIT_DONE ? written : code;
 }

@@ -317,7 +317,7 @@ static enum exit_code show(const struct arguments *arguments)
     if (code == EXIT_DONE && report.has_fenced)
         code = EXIT_FENCED;
     if (!printed) {
-        complain("out of memory, or standard output is closed");
+        complain("out of memory, or standard output is closed; run it again");
         code = EXIT_FAILED;
     }
     report_deinit(&report);

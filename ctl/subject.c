@@ -18,7 +18,7 @@ static const char *open_error(int error)
 {
     switch (error) {
     case ENOTDIR:
-        return "is not a directory: name a SOURCE or a MOUNTPOINT";
+        return "is not a directory; name a SOURCE or a MOUNTPOINT";
     case EMFILE: /* the daemon's: this process has few */
         return "Too many open files: the daemon has no descriptors left; raise LimitNOFILE= of its "
                "unit and mount anew";
@@ -82,7 +82,8 @@ static int open_source(struct subject *subject, const char *source)
     if (subject->source == NULL)
         return fail(source, strerror(errno));
     if (!mount_id_of(subject->source_fd, &id) || !mount_table_find(id, &subject->store))
-        return fail(source, "is on no mount of /proc/self/mountinfo");
+        return fail(source, "is on no mount of /proc/self/mountinfo; run this where it is mounted, "
+                            "outside a chroot, and with memory free");
     subject->nfs_version = nfs_version(&subject->store);
     return 0;
 }
@@ -104,7 +105,8 @@ static int open_mountpoint(struct subject *subject, int fd)
     uint64_t id;
 
     if (!mount_id_of(fd, &id) || !mount_table_find(id, &subject->migfs))
-        return fail(subject->path, "is on no mount of /proc/self/mountinfo");
+        return fail(subject->path, "is on no mount of /proc/self/mountinfo; run this where it is "
+                                   "mounted, outside a chroot, and with memory free");
     subject->mountpoint = subject->migfs.mountpoint;
     return subject->has_mount ? open_daemons_source(subject) : 0;
 }

@@ -98,14 +98,14 @@ static enum exit_code check_is_fuse(const char *path, struct stat *file)
 
     failed = fd < 0 || fstatfs(fd, &filesystem) != 0 || fstat(fd, file) != 0;
     if (failed)
-        complain("%s: %s", path, strerror(errno));
+        complain("%s: cannot be reached: %s", path, strerror(errno));
     if (fd >= 0)
         (void)close(fd); /* an O_PATH descriptor */
     if (failed)
         return EXIT_FAILED;
     if (filesystem.f_type == FUSE_SUPER_MAGIC)
         return EXIT_DONE;
-    complain("%s: not on a migfs", path);
+    complain("%s: not on a migfs; name a path below a mountpoint", path);
     return EXIT_NOT_MIGFS;
 }
 
@@ -123,9 +123,9 @@ enum exit_code target_open(struct target *target, const char *path, enum target_
         return EXIT_DONE;
     }
     if (errno == EINVAL)
-        complain("%s: neither a file nor a directory", path);
+        complain("%s: neither a file nor a directory; name one", path);
     else
-        complain("%s: %s", path, strerror(errno));
+        complain("%s: cannot be opened: %s", path, strerror(errno));
     return EXIT_FAILED;
 }
 
@@ -179,30 +179,36 @@ enum exit_code target_fail(const struct target *target, const char *subject, int
             complain("%s: this migfs is older than migfsctl; mount it anew", path);
             return EXIT_FAILED;
         }
-        complain("%s: not on a migfs", path);
+        complain("%s: not on a migfs; name a path below a mountpoint", path);
         return EXIT_NOT_MIGFS;
     case EOPNOTSUPP:
-        complain("%s: the mount hands nothing over (coherence=off), or keeps no records", path);
+        complain("%s: the mount hands nothing over, or keeps no records; mount it without "
+                 "coherence=off and record=off, and see its log",
+                 path);
         return EXIT_FAILED;
     case ETIMEDOUT:
         complain("%s: not done by the mount's deadline: another host still writes, or the store "
-                 "does not answer",
+                 "does not answer; end the guest there, or raise deadline=",
                  path);
         return EXIT_TIMED_OUT;
     case EPERM:
-        complain("%s: only root may do this for a directory", path);
+        complain("%s: only root may do this for a directory; name a file, or run it as root", path);
         return EXIT_FAILED;
     case ENOENT:
-        complain("%s: nobody has it open", path);
+        complain("%s: nobody has it open; start its guest first", path);
         return EXIT_FAILED;
     case EAGAIN:
-        complain("%s: somebody holds a lock that stands in the way", path);
+        complain("%s: somebody holds a lock that stands in the way; see who by migfsctl status",
+                 path);
         return EXIT_FAILED;
     case EINVAL:
-        complain("%s: this migfs is of another version than migfsctl", path);
+        complain(
+            "%s: this migfs is of another version than migfsctl; mount it anew, with the version "
+            "that is installed",
+            path);
         return EXIT_FAILED;
     default:
-        complain("%s: %s", path, strerror(error));
+        complain("%s: the mount answers: %s; see its log", path, strerror(error));
         return EXIT_FAILED;
     }
 }

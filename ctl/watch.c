@@ -85,7 +85,8 @@ static int watch_once(struct watcher *watcher)
         return error;
     watcher->cursor = reply.files.cursor;
     if ((reply.files.flags & MIGFS_FILES_LOST) != 0)
-        complain("%s: too slow: some transitions are not shown", watcher->target.path);
+        complain("%s: too slow: some transitions are not shown; migfsctl history has hand-overs",
+                 watcher->target.path);
     while (error == 0 && (file = reply_next(&reply)) != NULL)
         error = print_file(watcher, file);
     return error;
@@ -100,7 +101,8 @@ static void *watch(void *data)
         error = watch_once(watcher);
     } while (error == 0 || error == EINTR);
     if (error == ENODEV || error == ENOTCONN || error == ECONNABORTED) {
-        complain("%s: the mount has ended", watcher->target.path);
+        complain("%s: the mount has ended; watch it again when it is mounted",
+                 watcher->target.path);
         watcher->code = EXIT_FAILED;
     } else {
         watcher->code = target_fail(&watcher->target, NULL, error);
@@ -137,7 +139,8 @@ static enum exit_code watch_all(struct watcher *watchers, int count)
            pthread_create(&watchers[started].thread, NULL, watch, &watchers[started]) == 0)
         started++;
     if (started < count) {
-        complain("no thread to watch with");
+        complain("no thread to watch %s with; raise the limit of processes (ulimit -u)",
+                 watchers[started].target.path);
         exit(EXIT_FAILED); /* ends those that were started */
     }
     for (int i = 0; i < count; i++) {
@@ -154,7 +157,7 @@ enum exit_code watch_command(const struct arguments *arguments)
     int opened = 0;
 
     if (watchers == NULL) {
-        complain("out of memory");
+        complain("out of memory; free some, and run it again");
         return EXIT_FAILED;
     }
     while (opened < arguments->path_count && code == EXIT_DONE) {

@@ -5,6 +5,7 @@
 #include "fault.h"
 #include "log.h"
 #include "monotonic.h"
+#include "names.h"
 #include "pool.h"
 #include "record_directory.h"
 
@@ -154,8 +155,9 @@ static void write_once(struct beacon_file *file)
 
     if (error != 0 && !file->is_said)
         log_warning("this host's beacon cannot be written, so migfsctl doctor on other hosts does "
-                    "not know of it: .migfs/hosts/%s: %s",
-                    file->name.text, strerror(-error));
+                    "not know of it: %s/%s/hosts/%s: %s; see migfsctl doctor here",
+                    file->context->options.source, NAMES_RECORD_DIRECTORY, file->name.text,
+                    strerror(-error));
     file->is_said = error != 0;
     if (error == 0)
         note_clock(file);
@@ -228,7 +230,9 @@ struct beacon_file *beacon_file_start(struct context *context)
         (void)pthread_setname_np(file->thread, "migfs-beacon"); /* for who looks at threads */
         return file;
     }
-    log_warning("no thread for this host's beacon: %s", strerror(error));
+    log_warning("no thread for this host's beacon, so migfsctl doctor on other hosts does not know "
+                "of it: %s; raise TasksMax= of the unit, and mount anew",
+                strerror(error));
     file_free(file);
     return NULL;
 }

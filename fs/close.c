@@ -2,6 +2,7 @@
 #include "close.h"
 
 #include "backing.h"
+#include "file_name.h"
 #include "log.h"
 #include "loop.h"
 #include "metadata.h"
@@ -113,8 +114,9 @@ static void closed(struct context *context, struct transition *transition, int e
     struct inode *inode = transition->job.inode;
 
     if (error != 0)
-        log_error("the locks of a closed file of inode %ju could not be given back: %s",
-                  (uintmax_t)inode->identity.ino, strerror(-error));
+        log_error("%s: its locks could not be given back when it was closed: %s; where other hosts "
+                  "are refused it still, mount anew",
+                  file_name(context, inode).text, strerror(-error));
     if (ends_acquire(transition)) {
         submit_close(context, transition->closing,
                      pool_take_request(context->pool, &transition->job), LOCK_GIVE_DAEMON);
@@ -135,8 +137,9 @@ static void submit_close(struct context *context, struct handle *handle, fuse_re
     struct transition *transition = transition_new(handle->inode, &change);
 
     if (!transition) {
-        log_error("out of memory at a close of inode %ju: the file stays open until the unmount",
-                  (uintmax_t)handle->inode->identity.ino);
+        log_error("%s: out of memory when it was closed: it stays open and locked here; mount anew "
+                  "to let other hosts have it",
+                  file_name(context, handle->inode).text);
         reply(req, ENOMEM);
         return;
     }

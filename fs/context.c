@@ -3,6 +3,7 @@
 
 #include "beacon_file.h"
 #include "events.h"
+#include "file_name.h"
 #include "guard.h"
 #include "handle.h"
 #include "lease.h"
@@ -97,7 +98,9 @@ int context_init(struct context *context)
     if (error == 0)
         names_find_hidden(context);
     if (error != 0) {
-        log_error("%s cannot be served: %s", context->options.source, strerror(-error));
+        log_error("SOURCE '%s' cannot be served: %s; see the lines before, and free memory where "
+                  "it is short",
+                  context->options.source, strerror(-error));
         context_deinit(context);
     }
     return error;
@@ -116,7 +119,9 @@ int context_start(struct context *context)
     if (error == 0)
         error = removed_watch_start(context->removed_watch);
     if (error != 0)
-        log_error("threads cannot be started: %s", strerror(-error));
+        log_error("threads cannot be started: %s; raise TasksMax= of the unit, or ulimit -u and -v "
+                  "of who mounts",
+                  strerror(-error));
     else
         record_collect(context);
     if (error == 0)
@@ -197,21 +202,11 @@ static void releases_put(struct releases *releases)
 static void released(struct context *context, struct inode *inode, int error, void *data)
 {
     if (error != 0)
-        log_error("inode %ju was not handed over: %s", (uintmax_t)inode->identity.ino,
-                  strerror(-error));
+        log_error("%s was not handed over at the unmount: %s; check the image before a guest "
+                  "starts from it",
+                  file_name(context, inode).text, strerror(-error));
     inode_unref(context->inodes, inode);
     releases_put(data);
-}
-
-static void log_open_file(struct context *context, struct inode *inode)
-{
-    _cleanup_pin_ struct inode_pin pin = inode_pin_scoped(context->inodes, inode);
-    char path[4096] = "";
-    const ssize_t length =
-        pin.fd < 0 ? -1 : readlink(proc_path(pin.fd).text, path, sizeof(path) - 1);
-
-    log_warning("%s is still open here: whoever has it open loses it now",
-                length > 0 ? path : "a file that is gone");
 }
 
 static int release_one(struct inode *inode, void *data)
@@ -221,7 +216,9 @@ static int release_one(struct inode *inode, void *data)
 
     if (!S_ISREG(inode->type))
         return 0;
-    log_open_file(context, inode);
+    log_warning("%s is still open here: whoever has it open loses it now; end guests before an "
+                "unmount",
+                file_name(context, inode).text);
     pthread_mutex_lock(&inode->mutex);
     const bool owns =
         owner_state(&inode->owner) == OWNER_OWNER || owner_state(&inode->owner) == OWNER_SHARED;

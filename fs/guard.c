@@ -198,8 +198,7 @@ static void fence(struct context *context, struct inode *inode)
     mark_lost(context, inode);
     guard_choose(context, inode, NULL);
     record_file_close(inode);
-    if (notify_inode(context, inode) != 0)
-        log_warning("pages of inode %ju could not be dropped", (uintmax_t)inode->identity.ino);
+    notify_inode_said(context, inode);
     stats_event(context->stats, STATS_FENCE);
     report_fence(context, inode, before);
 }

@@ -2,6 +2,7 @@
 #include "history_file.h"
 
 #include "log.h"
+#include "names.h"
 #include "pool.h"
 #include "record_file.h"
 
@@ -66,9 +67,10 @@ static void run(struct context *context, struct job *job)
     const int error = write_job(context->records, added);
 
     if (error != 0)
-        log_warning("the history of inode %ju lacks generation %ju: %s",
-                    (uintmax_t)added->side.identity.ino, (uintmax_t)added->side.generation,
-                    strerror(-error));
+        log_warning("generation %ju is missing in %s/%s/history/%jx, for migfsctl history: %s; see "
+                    "that it can be written",
+                    (uintmax_t)added->side.generation, context->options.source,
+                    NAMES_RECORD_DIRECTORY, (uintmax_t)added->side.identity.ino, strerror(-error));
     pool_finish(context->pool, job);
 }
 

@@ -4,6 +4,7 @@
 #include "caller.h"
 #include "events.h"
 #include "file_flags.h"
+#include "file_name.h"
 #include "history_file.h"
 #include "log.h"
 #include "stats.h"
@@ -96,8 +97,9 @@ static void file_done(struct context *context, struct inode *inode, int error, v
     }
     pthread_mutex_unlock(&call->mutex);
     if (call->takes_back && error != 0)
-        log_error("%s: could not be taken back to what it was: %s", path ? path : "a file",
-                  strerror(-error));
+        log_error("%s could not be taken back to what it was when others of the call failed: %s; "
+                  "see migfsctl status, and acquire or release it alone",
+                  file_name(context, inode).text, strerror(-error));
     free(path);
     call_unref(call);
 }

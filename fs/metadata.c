@@ -4,6 +4,7 @@
 #include "backing.h"
 #include "cache/prefetch.h"
 #include "fault.h"
+#include "file_name.h"
 #include "log.h"
 #include "pool.h"
 
@@ -50,13 +51,13 @@ void metadata_touch(struct inode *inode, uint64_t start, uint64_t end)
 
 /* ---- reading ---- */
 
-static void say_unread(struct inode *inode, int error)
+static void say_unread(struct context *context, struct inode *inode, int error)
 {
     pthread_mutex_lock(&inode->mutex);
     inode->prefetch_errors++;
     pthread_mutex_unlock(&inode->mutex);
-    log_debug("inode %ju: its tables could not be read ahead: %s", (uintmax_t)inode->identity.ino,
-              strerror(-error));
+    log_debug("%s: its tables could not be read ahead: %s; the guest reads them itself",
+              file_name(context, inode).text, strerror(-error));
 }
 
 /*
@@ -143,7 +144,7 @@ static void *run(void *data)
     const int error = read_tables(reading);
 
     if (error != 0)
-        say_unread(reading->handle->inode, error);
+        say_unread(reading->context, reading->handle->inode, error);
     return NULL;
 }
 
@@ -152,7 +153,8 @@ void metadata_read_begin(struct metadata_reading *reading, struct context *conte
 {
     struct inode *inode = handle->inode;
 
-    *reading = (struct metadata_reading){.handle = handle, .until_ns = until_ns};
+    *reading =
+        (struct metadata_reading){.context = context, .handle = handle, .until_ns = until_ns};
     pthread_mutex_lock(&inode->mutex);
     const bool is_there = inode->metadata != NULL;
     pthread_mutex_unlock(&inode->mutex);
@@ -161,7 +163,7 @@ void metadata_read_begin(struct metadata_reading *reading, struct context *conte
     const int error = pthread_create(&reading->thread, NULL, run, reading);
     reading->is_started = error == 0;
     if (error != 0)
-        say_unread(inode, -error);
+        say_unread(context, inode, -error);
 }
 
 void metadata_read_end(struct metadata_reading *reading, bool is_good)

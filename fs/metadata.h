@@ -13,6 +13,7 @@
 
 /* Reading on a thread of its own; the caller's, from metadata_read_begin to metadata_read_end. */
 struct metadata_reading {
+    struct context *context;
     struct handle *handle;
     int64_t until_ns;
     pthread_t thread;

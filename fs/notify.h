@@ -14,6 +14,10 @@
  */
 int notify_inode(struct context *context, struct inode *inode);
 
+/* The same where nobody is to be told but the log; and that alone. */
+void notify_inode_said(struct context *context, struct inode *inode);
+void notify_say(struct context *context, struct inode *inode, int error);
+
 /* Drops the attributes alone. */
 int notify_attributes(struct context *context, const struct inode *inode);
 

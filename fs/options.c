@@ -437,7 +437,7 @@ int options_parse(int argc, char **argv, struct options *options)
     };
     error = arguments_apply(options, argc, argv);
     if (error == -ENOMEM)
-        log_error("out of memory while the options were read");
+        log_error("out of memory while the options were read; free some");
     return error;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "pages.h"
 
+#include "file_name.h"
 #include "handle.h"
 #include "log.h"
 #include "notify.h"
@@ -305,7 +306,6 @@ bool pages_drop_left(struct context *context, struct inode *inode, struct pages_
     if (error == 0)
         note_dropped(inode, left->left);
     else
-        log_warning("pages of inode %ju could not be dropped: %s", (uintmax_t)inode->identity.ino,
-                    strerror(-error));
+        notify_say(context, inode, error);
     return false;
 }

@@ -2,6 +2,7 @@
 #include "passthrough.h"
 
 #include "caller.h"
+#include "file_name.h"
 #include "log.h"
 
 #include <linux/fuse.h>
@@ -65,8 +66,8 @@ int passthrough_open(fuse_req_t req, struct handle *handle, struct fuse_file_inf
     if (id <= 0)
         id = register_file(req, handle);
     if (id <= 0) {
-        log_error("inode %ju cannot be passed through to its filesystem; mount with io=daemon",
-                  (uintmax_t)inode->identity.ino);
+        log_error("%s cannot be passed through to its filesystem; mount with io=daemon",
+                  file_name(fuse_req_userdata(req), inode).text);
         return -EIO;
     }
     fi->backing_id = id;
@@ -84,5 +85,8 @@ void passthrough_last_close(struct context *context, struct inode *inode)
         inode->backing_id = 0;
     pthread_mutex_unlock(&inode->mutex);
     if (id != 0 && ioctl(fuse_session_fd(context->session), FUSE_DEV_IOC_BACKING_CLOSE, &id) != 0)
-        log_warning("backing id %u cannot be given back: %s", id, strerror(errno));
+        log_warning(
+            "%s: the kernel keeps it open for io=passthrough: %s; mount anew where it is in "
+            "the way",
+            file_name(context, inode).text, strerror(errno));
 }

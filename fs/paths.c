@@ -49,6 +49,8 @@ static int mount_id_of(int fd, int *id)
     while (error && getline(&line, &size, file) >= 0)
         if (sscanf(line, "mnt_id: %d", id) == 1)
             error = 0;
+    if (error && errno == ENOMEM)
+        error = -ENOMEM; /* and not the end of the table */
     free(line);
     fclose(file);
     return error;
@@ -103,8 +105,11 @@ static int place_type(struct place *place)
     if (!file)
         return -errno;
     error = -ENOENT;
+    errno = 0;
     while (error && getline(&line, &size, file) >= 0)
         error = place_parse(place, line, wanted) ? 0 : -ENOENT;
+    if (error && errno == ENOMEM)
+        error = -ENOMEM; /* and not the end of the table */
     free(line);
     fclose(file);
     return error;
@@ -130,7 +135,8 @@ static int place_open(struct place *place)
     if (!error)
         error = place_type(place);
     if (error)
-        log_error("%s '%s' cannot be used: %s", place->name, place->given, strerror(-error));
+        log_error("%s '%s' cannot be used: %s; see that who mounts can reach it", place->name,
+                  place->given, strerror(-error));
     return error;
 }
 
@@ -199,7 +205,7 @@ int paths_open(const char *source, const char *mountpoint, struct paths *paths)
         resolved = strdup(to.path);
         if (!resolved) {
             error = -ENOMEM;
-            log_error("out of memory");
+            log_error("out of memory for MOUNTPOINT '%s'; free some", mountpoint);
         }
     }
     if (!error) {

@@ -4,6 +4,7 @@
 #include "backing.h"
 #include "description.h"
 #include "events.h"
+#include "file_name.h"
 #include "guard.h"
 #include "lock.h"
 #include "log.h"
@@ -338,28 +339,26 @@ static void set_access(struct inode *inode, enum inode_access access)
 
 static void say(const struct round *round)
 {
-    struct context *context = round->context;
-    char *path = status_path(context, round->inode);
-    const char *name = path ? path : "(a file)";
+    const struct file_name name = file_name(round->context, round->inode);
     const unsigned uid = round->now.st_uid, gid = round->now.st_gid;
     const unsigned mode = round->now.st_mode & 07777;
 
     if (round->refused > 0)
-        log_error("%s/%s: it was given to %u:%u, mode %04o, and its guest is refused: nobody "
+        log_error("%s: it was given to %u:%u, mode %04o, and its guest is refused: nobody "
                   "migfs can act as may open it (%s); give it back (chown, chmod)",
-                  context->options.mountpoint, name, uid, gid, mode, strerror(-round->error));
+                  name.text, uid, gid, mode, strerror(-round->error));
     else if (round->renewed > 0)
-        log_notice("%s/%s: it was given to %u:%u, mode %04o, while a guest has it open: it is "
+        log_notice("%s: it was given to %u:%u, mode %04o, while a guest has it open: it is "
                    "opened again as its owner",
-                   context->options.mountpoint, name, uid, gid, mode);
+                   name.text, uid, gid, mode);
     if (round->is_lost)
-        log_error("%s/%s: a lock of its guest could not be taken again; another host may have it",
-                  context->options.mountpoint, name);
+        log_error("%s: a lock of its guest could not be taken again; another host may have it: end "
+                  "the guest on one of them",
+                  name.text);
     if (round->renewed > 0 && round->was_exclusive)
-        log_warning("%s/%s: its exclusive locks could not be carried over without a gap: for a "
-                    "moment they were shared, or none",
-                    context->options.mountpoint, name);
-    free(path);
+        log_warning("%s: its exclusive locks could not be carried over without a gap: for a moment "
+                    "they were shared, or none; see that no other host has started its guest",
+                    name.text);
 }
 
 static void run(struct round *round)

@@ -2,6 +2,7 @@
 #include "record_collect.h"
 
 #include "log.h"
+#include "names.h"
 #include "pool.h"
 #include "record_file.h"
 #include "removed.h"
@@ -87,10 +88,12 @@ static void look_at(struct context *context, ino_t ino)
         return;
     error = record_directory_remove(context->records, ino);
     if (error != 0)
-        log_warning("the record %jx of a file that is gone cannot be removed: %s", (uintmax_t)ino,
+        log_warning("the record %s/%s/%jx of a file that is gone cannot be removed: %s; remove it",
+                    context->options.source, NAMES_RECORD_DIRECTORY, (uintmax_t)ino,
                     strerror(-error));
     else
-        log_info("the record %jx is removed: its file is gone", (uintmax_t)ino);
+        log_info("the record %s/%s/%jx is removed: its file is gone", context->options.source,
+                 NAMES_RECORD_DIRECTORY, (uintmax_t)ino);
 }
 
 /*

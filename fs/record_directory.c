@@ -95,12 +95,12 @@ static const char *directory_mend(int error)
         return "may not be made or is open to others; run `migfsctl init --uid UID SOURCE` as root "
                "of the store, or `chmod 700` it";
     case -EROFS:
-        return "cannot be made on a read-only store";
+        return "cannot be made on a read-only store; mount that with rw";
     case -ENOSPC:
     case -EDQUOT:
         return "cannot be made; make room, and mount anew";
     default:
-        return "cannot be made or opened";
+        return "cannot be made or opened; see migfsctl doctor SOURCE";
     }
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "record_file.h"
 
+#include "file_name.h"
 #include "guard.h"
 #include "handle.h"
 #include "log.h"
@@ -220,6 +221,7 @@ void record_file_guard(struct context *context, struct inode *inode)
 {
     struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_len = 1};
     struct record_handle *record;
+    int error = 0;
 
     pthread_mutex_lock(&inode->mutex);
     record = context->options.fence != FENCE_OFF && inode->owner.recorded ? inode->record : NULL;
@@ -230,12 +232,13 @@ void record_file_guard(struct context *context, struct inode *inode)
         return;
     pthread_mutex_lock(&record->mutex);
     if (!record->is_guarded) {
-        record->is_guarded = fcntl(record->fd, F_OFD_SETLK, &lock) == 0;
-        if (!record->is_guarded)
-            log_info("no lock on the record of inode %ju: %s", (uintmax_t)inode->identity.ino,
-                     strerror(errno));
+        error = fcntl(record->fd, F_OFD_SETLK, &lock) == 0 ? 0 : errno;
+        record->is_guarded = error == 0;
     }
     pthread_mutex_unlock(&record->mutex);
+    if (error != 0)
+        log_info("%s: its record cannot be locked: %s; see that the store gives locks",
+                 file_name(context, inode).text, strerror(error));
     record_handle_put(inode, record);
 }
 
@@ -268,7 +271,7 @@ static void say_once(const struct context *context, struct inode *inode, const c
         log_warning("the record %s/%s/%jx is not used: %s; hand-overs %s", context->options.source,
                     NAMES_RECORD_DIRECTORY, (uintmax_t)inode->identity.ino, what,
                     is_refused ? "are refused: remove it, or mount with record=on"
-                               : "go on without it");
+                               : "go on, and make it anew where they may");
 }
 
 /* What stands in the place of a record is nobody's of ours, and stays. */
@@ -287,6 +290,20 @@ static const char *error_mend(int error)
         return "no space is left; make some";
     default:
         return strerror(-error);
+    }
+}
+
+static const char *verdict_mend(enum record_verdict verdict)
+{
+    switch (verdict) {
+    case RECORD_MISSING:
+        return "nothing is in it";
+    case RECORD_FUTURE:
+        return "it is of the future, from a newer migfs; install that here";
+    case RECORD_ALIEN:
+        return "it is alien, of another file";
+    default:
+        return "it is torn";
     }
 }
 
@@ -324,7 +341,7 @@ static int judge(struct context *context, struct inode *inode, struct record_han
     }
     const bool is_empty = verdict == RECORD_MISSING; /* as if it were not there */
     tell_owner_of_none(inode);
-    say_once(context, inode, is_empty ? "nothing is in it" : record_verdict_name(verdict),
+    say_once(context, inode, verdict_mend(verdict),
              !is_empty && context->options.record == RECORD_REQUIRE);
     return is_empty ? 0 : -EIO;
 }

@@ -2,6 +2,7 @@
 #include "refresh.h"
 
 #include "fault.h"
+#include "file_name.h"
 #include "handle.h"
 #include "log.h"
 #include "notify.h"
@@ -138,8 +139,8 @@ static void read_record(struct context *context, struct inode *inode)
     pthread_mutex_lock(&inode->mutex);
     const bool changed = inode->owner.epoch != epoch;
     pthread_mutex_unlock(&inode->mutex);
-    if (changed && notify_inode(context, inode) != 0)
-        log_warning("pages of inode %ju could not be dropped", (uintmax_t)inode->identity.ino);
+    if (changed)
+        notify_inode_said(context, inode);
 }
 
 static void run_look(struct context *context, struct job *job)
@@ -199,8 +200,9 @@ void refresh_look_in_standby(struct context *context, struct inode *inode)
 void refresh_look(struct context *context, struct inode *inode)
 {
     if (!look_submit(context, inode, &inode->look_is_due, run_look, 0))
-        log_warning("out of memory: the record of inode %ju is looked at by its next open",
-                    (uintmax_t)inode->identity.ino);
+        log_warning("%s: out of memory to look whether another host is owner: its next open does; "
+                    "free memory",
+                    file_name(context, inode).text);
 }
 
 static void run_guard(struct context *context, struct job *job)

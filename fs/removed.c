@@ -2,6 +2,7 @@
 #include "removed.h"
 
 #include "acting.h"
+#include "file_name.h"
 #include "log.h"
 #include "monotonic.h"
 #include "names.h"
@@ -33,10 +34,7 @@ static bool keeps(const struct context *context)
 
 static void say(struct context *context, struct inode *inode, const char *what)
 {
-    char *path = status_path(context, inode);
-
-    log_notice("%s/%s: %s", context->options.mountpoint, path ? path : "(a file)", what);
-    free(path);
+    log_notice("%s: %s", file_name(context, inode).text, what);
 }
 
 /* ---- who holds it ---- */
@@ -112,6 +110,8 @@ struct removed removed_begin(fuse_req_t req, struct inode *parent, const char *n
         inode_unref(removed.context->inodes, removed.inode);
         removed.inode = NULL;
     }
+    if (removed.inode)
+        removed.name = file_name(removed.context, removed.inode);
     return removed;
 }
 
@@ -175,8 +175,9 @@ static void remove_other(const struct context *context, const struct inode *inod
 
     if (fstatat(directory, name, &attributes, AT_SYMLINK_NOFOLLOW) == 0 &&
         attributes.st_ino != inode->identity.ino && unlink_in(context, directory, name) != 0)
-        log_warning("a removed file is left as %s/%s/removed/%s", context->options.source,
-                    NAMES_RECORD_DIRECTORY, name);
+        log_warning("a removed file is left as %s/%s/removed/%s; remove it there when no guest "
+                    "holds it",
+                    context->options.source, NAMES_RECORD_DIRECTORY, name);
 }
 
 static void wake(struct removed_watch *watch);
@@ -184,10 +185,10 @@ static void wake(struct removed_watch *watch);
 static void kept(struct removed *removed)
 {
     atomic_store(&removed->inode->removal, REMOVAL_KEPT);
-    log_notice("inode %ju is removed while a guest holds it: it stays reachable as "
-               "%s/%s/removed/%jx until no guest does",
-               (uintmax_t)removed->inode->identity.ino, removed->context->options.source,
-               NAMES_RECORD_DIRECTORY, (uintmax_t)removed->inode->identity.ino);
+    log_notice("%s is removed while a guest holds it: it stays reachable as %s/%s/removed/%jx "
+               "until no guest does",
+               removed->name.text, removed->context->options.source, NAMES_RECORD_DIRECTORY,
+               (uintmax_t)removed->inode->identity.ino);
     wake(removed->context->removed_watch);
 }
 
@@ -231,10 +232,10 @@ void removed_link(struct removed *removed)
         close(directory);
     removed->is_linked = error == 0;
     if (error != 0)
-        log_warning("inode %ju loses its name while a guest holds it, and cannot get another one "
-                    "in %s/%s/removed: %s; whoever owns that directory must be allowed to",
-                    (uintmax_t)removed->inode->identity.ino, context->options.source,
-                    NAMES_RECORD_DIRECTORY, strerror(-error));
+        log_warning("%s is removed while a guest holds it, and cannot get another name in "
+                    "%s/%s/removed: %s; whoever owns that directory must be allowed to",
+                    removed->name.text, context->options.source, NAMES_RECORD_DIRECTORY,
+                    strerror(-error));
 }
 
 static void unlink_again(const struct removed *removed)
@@ -359,9 +360,11 @@ static void look_at(struct look *look, const char *name)
     }
     error = unlink_in(look->context, look->directory, name);
     if (error == 0)
-        log_info("the removed inode %ju is gone: no guest holds it", (uintmax_t)ino);
+        log_info("%s/%s/removed/%s is gone: no guest holds it", look->context->options.source,
+                 NAMES_RECORD_DIRECTORY, name);
     else if (error != -ENOENT) /* another host was faster */
-        log_warning("the removed file %s/%s/removed/%s cannot be collected: %s",
+        log_warning("the removed file %s/%s/removed/%s cannot be collected: %s; remove it, "
+                    "no guest holds it",
                     look->context->options.source, NAMES_RECORD_DIRECTORY, name, strerror(-error));
 }
 

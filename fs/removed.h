@@ -10,11 +10,14 @@
 
 #include "inode.h"
 
+#include "file_name.h"
+
 /* A name that is about to go, and its file if that must not go with it. */
 struct removed {
     struct context *context;
-    struct inode *inode; /* a reference; NULL: nothing is in the way */
-    bool is_linked;      /* it has the other name, beside this one */
+    struct inode *inode;   /* a reference; NULL: nothing is in the way */
+    bool is_linked;        /* it has the other name, beside this one */
+    struct file_name name; /* as it was called */
 };
 
 /*

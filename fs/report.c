@@ -2,12 +2,14 @@
 #include "report.h"
 
 #include "events.h"
+#include "file_name.h"
 #include "history_file.h"
 #include "log.h"
 #include "record_file.h"
 #include "status.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -107,13 +109,29 @@ static void add_transition(struct journal_entry *fields, const struct transition
 
 /* ---- the log ---- */
 
+static const char *failure_mend(int error)
+{
+    switch (error) {
+    case -ETIMEDOUT:
+        return "end its guest on the other host, see that the store answers, or raise deadline=";
+    case -ENOSPC:
+    case -EDQUOT:
+        return "make room on the store";
+    case -EAGAIN:
+    case -EACCES:
+        return "end what holds its locks on the other host";
+    default:
+        return "see the lines before, and that the store answers";
+    }
+}
+
 static void say(struct context *context, const struct transition *transition,
                 const struct states *states, uint64_t duration_ns)
 {
     const enum handoff_kind kind = transition->handoff.plan.kind;
     const int error = transition->handoff.answer;
     struct inode *inode = transition->job.inode;
-    const uintmax_t ino = inode->identity.ino;
+    const struct file_name name = file_name(context, inode);
     struct journal_entry fields;
 
     fields.size = 0;
@@ -122,31 +140,32 @@ static void say(struct context *context, const struct transition *transition,
         add_file(&fields, context, inode, states);
     }
     if (error != 0)
-        log_with_fields(LOG_ERR, &fields, "%s of inode %ju failed: %s; it is %s",
-                        handoff_kind_name(kind), ino, strerror(-error),
-                        owner_state_name(states->after));
+        log_with_fields(LOG_ERR, &fields, "%s of %s failed: %s; it is %s; %s",
+                        handoff_kind_name(kind), name.text, strerror(-error),
+                        owner_state_name(states->after), failure_mend(error));
     else if (kind == HANDOFF_FORGET)
-        log_with_fields(LOG_NOTICE, &fields, "inode %ju is accepted as it is", ino);
+        log_with_fields(LOG_NOTICE, &fields, "%s is accepted as it is", name.text);
     else if (transition->handoff.contested)
         log_with_fields(LOG_NOTICE, &fields,
-                        "inode %ju is locked, but another host writes it: no owner here", ino);
+                        "%s is locked, but another host writes it: no owner here; end its guest "
+                        "on one of them",
+                        name.text);
     else
-        log_with_fields(LOG_INFO, &fields, "%s of inode %ju: %s, generation %ju",
-                        handoff_kind_name(kind), ino, owner_state_name(states->after),
-                        (uintmax_t)states->generation);
+        log_with_fields(LOG_INFO, &fields, "%s of %s: %s, generation %ju", handoff_kind_name(kind),
+                        name.text, owner_state_name(states->after), (uintmax_t)states->generation);
     if (transition->bytes_prefetched > 0)
-        log_info("inode %ju: %ju bytes of its tables were read ahead", ino,
+        log_info("%s: %ju bytes of its tables were read ahead", name.text,
                  (uintmax_t)transition->bytes_prefetched);
     if (transition->pages_stayed)
-        log_warning("inode %ju: the store kept pages that could not be dropped; reads go past them",
-                    ino);
+        log_warning(
+            "%s: this host kept pages of the store that could not be dropped; reads go past "
+            "them; see migfsctl doctor for who has it open past migfs",
+            name.text);
 }
 
 void report_fence(struct context *context, struct inode *inode, enum owner_state state_before)
 {
     struct journal_entry fields;
-    char *path = status_path(context, inode);
-
     pthread_mutex_lock(&inode->mutex);
     const struct states states = {state_before, OWNER_FENCED, inode->owner.generation};
     pthread_mutex_unlock(&inode->mutex);
@@ -156,11 +175,10 @@ void report_fence(struct context *context, struct inode *inode, enum owner_state
         add_file(&fields, context, inode, &states);
     }
     log_with_fields(LOG_ERR, &fields,
-                    "%s/%s: the locks of this host are lost: it was cut off from the server for "
+                    "%s: the locks of this host are lost: it was cut off from the server for "
                     "too long. It is fenced: what is open gets EIO, and nothing is written until "
-                    "the file is locked anew",
-                    context->options.mountpoint, path ? path : "(a file)");
-    free(path);
+                    "the file is locked anew: end its guest here, and start it again",
+                    file_name(context, inode).text);
     events_publish(context, inode);
 }
 

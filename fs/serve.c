@@ -35,7 +35,8 @@ static int child_wait(pid_t child, int ready_fd)
         return SERVE_SYSTEM;
     if (WIFEXITED(status))
         return WEXITSTATUS(status);
-    log_error("ended by signal %d before it served", WTERMSIG(status));
+    log_error("ended by signal %d (%s) before it served; the kernel's log may say why",
+              WTERMSIG(status), strsignal(WTERMSIG(status)));
     return SERVE_SYSTEM;
 }
 
@@ -50,12 +51,14 @@ int serve_detach(struct serve *serve)
         return SERVE_DONE;
     }
     if (pipe2(ready, O_CLOEXEC) < 0) {
-        log_error("cannot make a pipe: %s", strerror(errno));
+        log_error("cannot make a pipe: %s; raise the limit of open files (ulimit -n)",
+                  strerror(errno));
         return SERVE_SYSTEM;
     }
     child = fork();
     if (child < 0) {
-        log_error("cannot start the daemon's process: %s", strerror(errno));
+        log_error("cannot start the daemon's process: %s; raise the limit of processes (ulimit -u)",
+                  strerror(errno));
         close(ready[0]);
         close(ready[1]);
         return SERVE_SYSTEM;
@@ -76,6 +79,11 @@ static void parent_leave(struct serve *serve)
 
     if (serve->parent_fd < 0)
         return;
+    if (chdir("/") < 0)
+        log_warning(
+            "cannot leave the directory that the command was given in: %s; it is busy until "
+            "the unmount",
+            strerror(errno));
     null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (null_fd >= 0) {
         for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
@@ -84,11 +92,8 @@ static void parent_leave(struct serve *serve)
     }
     log_open(false);
     setsid();
-    if (chdir("/") < 0)
-        log_warning("cannot leave the directory that the command was given in: %s",
-                    strerror(errno));
-    if (write(serve->parent_fd, "", 1) < 0)
-        log_notice("the command that mounted this is gone already");
+    const ssize_t written = write(serve->parent_fd, "", 1);
+    (void)written; /* where the command that mounted this is gone, nobody waits */
     close(serve->parent_fd);
     serve->parent_fd = -1;
 }
@@ -120,10 +125,9 @@ static void descriptors_raise(void)
 {
     struct rlimit limit;
 
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
         limit.rlim_cur = limit.rlim_max;
-        if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
-            log_warning("cannot raise the limit of open files: %s", strerror(errno));
+        (void)setrlimit(RLIMIT_NOFILE, &limit); /* as far as anybody may: cannot fail */
     }
 }
 
@@ -179,7 +183,12 @@ int serve_open(struct serve *serve)
     }
     descriptors_raise();
     context->session = session_new(context);
-    return context->session ? SERVE_DONE : SERVE_SYSTEM;
+    if (context->session)
+        return SERVE_DONE;
+    log_error("no session of libfuse could be made for '%s': see the lines before, and free memory "
+              "where it is short",
+              serve->mountpoint);
+    return SERVE_SYSTEM;
 }
 
 /* fusermount3 opens it as the user, too. */
@@ -216,8 +225,12 @@ static int session_initialise(struct context *context)
         fuse_session_process_buf(context->session, &request);
     free(request.mem);
 
-    if (size <= 0 || fuse_session_exited(context->session)) {
-        log_error("the kernel and migfs did not agree on a connection");
+    /* libfuse refuses by an answer, and goes on: then serve_init was not called. */
+    if (size <= 0 || fuse_session_exited(context->session) || context->capable == 0) {
+        log_error("the kernel and migfs did not agree on a connection for '%s': %s; see the "
+                  "kernel's log, and mount again",
+                  context->mountpoint,
+                  size < 0 ? strerror(-size) : "its first request was refused");
         return SERVE_SYSTEM;
     }
     if (context->options.io == IO_PASSTHROUGH && !context->passthrough) {
@@ -235,12 +248,13 @@ int serve_mount(struct serve *serve)
     if (status)
         return status;
     if (fuse_session_mount(serve->context->session, serve->mountpoint) < 0) {
-        log_error("'%s' could not be mounted", serve->mountpoint);
+        log_error("MOUNTPOINT '%s' could not be mounted: see the line before", serve->mountpoint);
         return SERVE_MOUNT;
     }
     serve->context->device = device_new(serve->context);
     if (!serve->context->device) {
-        log_error("cannot take the device over from libfuse: out of memory");
+        log_error("cannot take the device of '%s' over from libfuse: out of memory; free some",
+                  serve->mountpoint);
         return SERVE_SYSTEM;
     }
     status = session_initialise(serve->context);
@@ -248,7 +262,7 @@ int serve_mount(struct serve *serve)
         return status;
     serve->context->loop = loop_new(serve->context);
     if (!serve->context->loop) {
-        log_error("cannot make ready to serve: out of memory");
+        log_error("cannot make ready to serve '%s': out of memory; free some", serve->mountpoint);
         return SERVE_SYSTEM;
     }
     limits_say(serve);
@@ -271,7 +285,9 @@ int serve_run(struct serve *serve)
     int error = signals_start(&signals);
 
     if (error) {
-        log_error("cannot start the thread for signals: %s", strerror(-error));
+        log_error("cannot start the thread for signals: %s; raise TasksMax= of the unit, or ulimit "
+                  "-u and -v of who mounts",
+                  strerror(-error));
         return SERVE_SYSTEM;
     }
     parent_leave(serve);
@@ -283,7 +299,8 @@ int serve_run(struct serve *serve)
     if (!connection_ended(context->session))
         umount2(serve->mountpoint, MNT_FORCE | MNT_DETACH | UMOUNT_NOFOLLOW);
     if (error) {
-        log_error("serving '%s' ended: %s", serve->mountpoint, strerror(abs(error)));
+        log_error("serving '%s' ended: %s; end its guests, and mount it again", serve->mountpoint,
+                  strerror(abs(error)));
         return SERVE_SYSTEM;
     }
     log_notice("no longer serving '%s'", serve->mountpoint);

@@ -3,6 +3,7 @@
 
 #include "backing.h"
 #include "fault.h"
+#include "file_name.h"
 #include "guard.h"
 #include "log.h"
 #include "metadata.h"
@@ -447,8 +448,8 @@ static int step_write_record(struct context *context, struct transition *transit
         return 0;
     error = look(context, transition, news.state, &news.trace);
     if (error != 0) {
-        log_error("inode %ju cannot be looked at for its record: %s",
-                  (uintmax_t)inode->identity.ino, strerror(-error));
+        log_error("%s cannot be looked at for its record: %s; see that the store answers",
+                  file_name(context, inode).text, strerror(-error));
         return error;
     }
     if (transition->forgets) /* it hands nothing over */

@@ -3,6 +3,7 @@
 
 #include "backing.h"
 #include "description.h"
+#include "file_name.h"
 #include "guard.h"
 #include "lock_wait.h"
 #include "log.h"
@@ -147,8 +148,8 @@ static void mark_released(struct inode *inode, const struct handle *closing)
 /* On a pool thread: a release is never carried out on another. */
 static void drop_left(struct context *context, struct inode *inode)
 {
-    if (!refresh_drop_left(context, inode) && notify_inode(context, inode) != 0)
-        log_warning("pages of inode %ju could not be dropped", (uintmax_t)inode->identity.ino);
+    if (!refresh_drop_left(context, inode))
+        notify_inode_said(context, inode);
 }
 
 static void finish(struct context *context, struct transition *transition, int error)
@@ -208,16 +209,17 @@ static bool test_goes_on(const struct transition *transition)
 }
 
 /* Of what goes wrong where no caller is told: at a close, a kill. */
-static void say_unheard(const struct transition *transition, enum handoff_step step, int error)
+static void say_unheard(struct context *context, const struct transition *transition,
+                        enum handoff_step step, int error)
 {
     const enum handoff_kind kind = transition->handoff.plan.kind;
     const bool loses =
         step == HANDOFF_STEP_FLUSH || step == HANDOFF_STEP_DRAIN || step == HANDOFF_STEP_SYNC;
 
     if (error != 0 && loses && !transition->has_caller && kind != HANDOFF_UNLOCK)
-        log_error("inode %ju was closed, and what was written to it may be lost: %s at %s; its "
-                  "record stays as it was",
-                  (uintmax_t)transition->job.inode->identity.ino, strerror(-error),
+        log_error("%s was closed, and what was written to it may be lost: %s at %s; its record "
+                  "stays as it was; check the image before a guest starts from it",
+                  file_name(context, transition->job.inode).text, strerror(-error),
                   handoff_step_name(step));
 }
 
@@ -258,7 +260,7 @@ static void go_on(struct context *context, struct transition *transition, enum h
             return;
         }
         measure_step_end(context, transition, step, outcome.error);
-        say_unheard(transition, step, outcome.error);
+        say_unheard(context, transition, step, outcome.error);
         outcome.expired = pool_expired(context->pool, &transition->job);
         pthread_mutex_lock(&inode->mutex);
         outcome.pages_came = step_pages_came(transition, step);
@@ -336,8 +338,9 @@ static void run(struct context *context, struct job *job)
         error = prepare(context, transition);
     if (error != 0 && transition->lock_is_held &&
         lock_give_back(context, job->inode, &transition->change) != 0)
-        log_error("inode %ju: a lock that nobody holds stays below until its file is closed",
-                  (uintmax_t)job->inode->identity.ino);
+        log_error("%s: a lock that nobody holds stays on the store until the file is closed; end "
+                  "its guest here where another host is refused it",
+                  file_name(context, job->inode).text);
     if (error != 0) {
         finish(context, transition, error);
         return;

@@ -2,6 +2,7 @@
 #include "verify.h"
 
 #include "backing.h"
+#include "file_name.h"
 #include "log.h"
 #include "metadata.h"
 #include "pool.h"
@@ -24,18 +25,6 @@ void verify_deinit(struct verify *verify)
 
 /* ---- saying it ---- */
 
-/* The file as people know it; the caller frees it. */
-static char *path_of(struct context *context, struct inode *inode)
-{
-    char *below = status_path(context, inode);
-    char *path = NULL;
-
-    if (below && asprintf(&path, "%s/%s", context->options.mountpoint, below) < 0)
-        path = NULL;
-    free(below);
-    return path;
-}
-
 /* Remembers what was said of the inode; false: the same was said before. */
 static bool is_news(struct context *context, struct inode *inode, const struct trace *now)
 {
@@ -56,25 +45,21 @@ static void say_written(struct context *context, struct inode *inode, const stru
                         const struct trace *now)
 {
     const bool refused = context->options.fence == FENCE_STRICT;
-    char *path;
 
     if (!is_news(context, inode, now) && !refused)
         return;
-    path = path_of(context, inode);
     log_warning("%s: somebody who never acquired it wrote it since host %s handed it over "
-                "(generation %ju; %ju bytes then, %ju now)%s%s%s",
-                path ? path : "a file", record->host.name, (uintmax_t)record->generation,
+                "(generation %ju; %ju bytes then, %ju now): %s",
+                file_name(context, inode).text, record->host.name, (uintmax_t)record->generation,
                 (uintmax_t)record->trace.length_bytes, (uintmax_t)now->length_bytes,
-                refused ? ": not acquired (fence=strict); `migfsctl forget " : ": going on with it",
-                refused && path ? path : "", refused ? "` accepts what is there" : "");
-    free(path);
+                refused ? "not acquired (fence=strict); `migfsctl forget` accepts what is there"
+                        : "going on with it; where that was no restore, see migfsctl doctor");
 }
 
 static void say_stale(struct context *context, const struct handle *handle,
                       const struct record *record, const struct digest_extent *extent)
 {
     struct inode *inode = handle->inode;
-    char *path = path_of(context, inode);
 
     pthread_mutex_lock(&inode->mutex);
     inode->stale_acquires++;
@@ -83,19 +68,18 @@ static void say_stale(struct context *context, const struct handle *handle,
     log_error(
         "%s: stale: the %u bytes at offset %ju are not what host %s wrote before it handed "
         "the file over (generation %ju), and by length and times nobody wrote it since; not "
-        "acquired by host %s (opened there at generation %ju); `migfsctl forget %s` accepts what "
-        "is there",
-        path ? path : "a file", extent->length, (uintmax_t)extent->offset, record->host.name,
-        (uintmax_t)record->generation, context->host.name, (uintmax_t)handle->open_generation,
-        path ? path : "PATH");
-    free(path);
+        "acquired by host %s (opened there at generation %ju); `migfsctl forget` accepts what is "
+        "there",
+        file_name(context, inode).text, extent->length, (uintmax_t)extent->offset,
+        record->host.name, (uintmax_t)record->generation, context->host.name,
+        (uintmax_t)handle->open_generation);
 }
 
 /* `extent` NULL: its length and times tell. */
 static void say_changed(struct context *context, struct inode *inode,
                         const struct digest_extent *extent)
 {
-    char *path = path_of(context, inode);
+    const struct file_name name = file_name(context, inode);
 
     pthread_mutex_lock(&inode->mutex);
     inode->foreign_writes++;
@@ -104,21 +88,24 @@ static void say_changed(struct context *context, struct inode *inode,
     stats_event(context->stats, STATS_FOREIGN_WRITE);
     metadata_drop(inode);
     if (extent)
-        log_warning("%s: somebody else wrote it while this host owns it (generation %ju): the %u "
-                    "bytes at offset %ju are not what was written here",
-                    path ? path : "a file", (uintmax_t)generation, extent->length,
-                    (uintmax_t)extent->offset);
+        log_warning(
+            "%s: somebody else wrote it while this host owns it (generation %ju): the %u "
+            "bytes at offset %ju are not what was written here; see migfsctl doctor for who, and "
+            "check the image",
+            name.text, (uintmax_t)generation, extent->length, (uintmax_t)extent->offset);
     else
         log_warning("%s: somebody else wrote it while this host owns it (generation %ju): its "
-                    "length or times are not ours",
-                    path ? path : "a file", (uintmax_t)generation);
-    free(path);
+                    "length or times are not ours; see migfsctl doctor for who, and check the "
+                    "image",
+                    name.text, (uintmax_t)generation);
 }
 
-static void say_unread(struct inode *inode, const struct verify *verify, size_t unread, int error)
+static void say_unread(struct context *context, struct inode *inode, const struct verify *verify,
+                       size_t unread, int error)
 {
-    log_warning("inode %ju: %zu of %zu extents could not be verified: %s",
-                (uintmax_t)inode->identity.ino, unread, verify->count, strerror(-error));
+    log_warning("%s: %zu of %zu extents could not be verified: %s; see that the store can be read, "
+                "and check the image",
+                file_name(context, inode).text, unread, verify->count, strerror(-error));
 }
 
 /* ---- comparing ---- */
@@ -192,7 +179,7 @@ static int compare_extents(struct context *context, struct handle *handle, struc
         }
     }
     if (unread > 0)
-        say_unread(inode, verify, unread, error);
+        say_unread(context, inode, verify, unread, error);
     verify->verdict = unread > 0          ? VERIFY_PARTLY
                       : verify->count > 0 ? VERIFY_WHOLE
                                           : VERIFY_UNKNOWN;
@@ -234,19 +221,15 @@ static int begin(struct context *context, struct inode *inode, struct verify *ve
 /* What an owner that did not hand over wrote last, its record does not say. */
 static void say_left(struct context *context, struct inode *inode, const struct record *record)
 {
-    char *path;
-
     pthread_mutex_lock(&inode->mutex);
     const bool is_own = inode->owner.recorded; /* of this mount, which goes on as owner */
     pthread_mutex_unlock(&inode->mutex);
     if (is_own)
         return;
-    path = path_of(context, inode);
     log_warning(
         "%s: host %s owned it and never handed it over (generation %ju): what it wrote last "
         "may be missing, and nothing is verified; check the image",
-        path ? path : "a file", record->host.name, (uintmax_t)record->generation);
-    free(path);
+        file_name(context, inode).text, record->host.name, (uintmax_t)record->generation);
 }
 
 int verify_file(struct context *context, struct handle *handle, struct verify *verify,

@@ -17,7 +17,8 @@ test when it is unmounted, at the latest when the `with` block ends.
 Environment: MIGFS_BIN_DIR (migfs, migfsctl, ctofs; default build/bin), MIGFS_TEST_BIN_DIR
 (programs for tests only; default: tests beside it), MIGFS_BUILD_DIR (where directories are made, if
 it lies on a real disk that every user can reach; otherwise /var/tmp), MIGFS_KEEP=1 (keep the
-directory), MIGFS_STACK (what `mount_stack` mounts; default migfs).
+directory), MIGFS_STACK (what `mount_stack` mounts; default migfs), MIGFS_MESSAGES (a directory that
+keeps what programs print, for messages.py).
 """
 
 import faulthandler
@@ -200,6 +201,15 @@ def _environment(extra=None):
     environment.setdefault("LC_ALL", "C.UTF-8")
     environment.update(extra or {})
     return environment
+
+
+def keep_said(text):
+    """Lets messages.py know what a program printed, where it asks for that."""
+    directory = os.environ.get("MIGFS_MESSAGES")
+    if directory and text:
+        with open(os.path.join(directory, str(os.getpid())), "a", encoding="utf-8",
+                  errors="surrogateescape") as file:
+            file.write(text + "\n")
 
 
 def user_arguments(uid=USER_UID, gid=USER_GID, groups=USER_GROUPS):
@@ -396,6 +406,7 @@ class Testbed:
     def _clean_all(self, failed):
         if failed:
             self._print_logs()
+        self._keep_logs()
         for mount in self.mounts:  # first all: a connection may wait for another one
             if not mount.ended:
                 mount.abort_connection()
@@ -421,6 +432,13 @@ class Testbed:
             print(f"--- log of {mount.kind} on {mount.path} (last 60 of {len(lines)} lines)",
                   file=sys.stderr)
             print("\n".join(lines[-60:]), file=sys.stderr, flush=True)
+
+    def _keep_logs(self):
+        for name in os.listdir(self.root):
+            if name.startswith("log."):
+                with open(os.path.join(self.root, name), encoding="utf-8",
+                          errors="surrogateescape") as file:
+                    keep_said(file.read())
 
     @staticmethod
     def _kill(process):
@@ -482,6 +500,8 @@ class Testbed:
         process = self.spawn(argv, as_user=as_user, env=env, **arguments)
         out, err = process.communicate(timeout=timeout_s or self.deadline_s)
         self.processes.remove(process)
+        if arguments["text"]:
+            keep_said((out or "") + (err or ""))
         if expect is not None and process.returncode != expect:
             raise TestFailure(f"{' '.join(map(str, argv))}: status {process.returncode}, "
                               f"not {expect}\n{out or ''}{err or ''}")

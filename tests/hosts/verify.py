@@ -401,7 +401,7 @@ def a_history_that_cannot_be_written_holds_nobody_up(pair):
     start = new_log(pair.b)
     b.lock(1)
     expect_state(pair, b, 1, "owner")
-    testbed.wait_until(lambda: "lacks generation 2" in new_log(pair.b, start), what="a word of it")
+    testbed.wait_until(lambda: "generation 2 is missing" in new_log(pair.b, start), what="a word of it")
 
 
 # Hosts that keep no record of ours ------------------------------------------------------------

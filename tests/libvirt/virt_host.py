@@ -26,8 +26,8 @@ ADDRESSES = ("10.8.0.1", "10.8.0.2")
 ENVIRONMENT = {"HOME": "/root", "TERM": "dumb", "LC_ALL": "C.UTF-8",
                "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 
-LAYER_USUAL = re.compile(r"migfs: (serving |no longer serving |(share|acquire|release) of inode \d+: |"
-                         r"inode \d+: \d+ bytes of its tables were read ahead)")
+LAYER_USUAL = re.compile(r"migfs: (serving |no longer serving |(share|acquire|release) of \S+: |"
+                         r"\S+: \d+ bytes of its tables were read ahead)")
 LIBVIRT_UNUSUAL = re.compile(r": (warning|error) : ")
 # What libvirtd says of a host without a bus, a firmware and KVM; and of questions by HMP.
 LIBVIRT_HERE = re.compile(r"DBus not available|/sys/devices/virtual/dmi/id|dmidecode|/dev/kvm|"

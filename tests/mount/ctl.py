@@ -578,6 +578,7 @@ def a_waiting_watch_is_interrupted_and_ends_with_the_mount(hosts):
     check("PATH" in watch.stdout.readline(), "no heads")
     hosts.a.signal(signal.SIGTERM)
     _, said = watch.communicate(timeout=20)
+    testbed.keep_said(said)
     check(watch.returncode == FAILED and "mount has ended" in said, f"{watch.returncode} {said}")
     hosts.a.wait_end()
 

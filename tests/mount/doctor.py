@@ -130,6 +130,11 @@ def no_mount_is_said(bed):
     said = bed.run(["unshare", "-m", "sh", "-c", ALONE + f"exec {binary('migfsctl')} doctor"],
                    expect=None)
     check("no migfs is mounted here" in said.stderr and "SOURCE" in said.stderr, said.stderr)
+    conf = "/etc/libvirt/qemu.conf"
+    doctor(bed, script=ALONE, files={conf: "", LENS: KNOWN}).expect(
+        "libvirt", "red", "takes what migfs mounts for a local disk", '[ "MOUNTPOINT" ]')
+    doctor(bed, script=ALONE, files={conf: 'shared_filesystems = [ "/a" ]\n', LENS: KNOWN}).expect(
+        "libvirt", "green", "names some directories")
 
 
 def lines_have_colour_check_text_and_mend(bed):
@@ -244,6 +249,11 @@ def memory(bed):
     report = doctor(bed, source, before=("prlimit", "--nofile=1000:1000", "--data=900000000"))
     report.expect("limits", "yellow", "858 MiB")
     report.expect("limits", "yellow", "1000 descriptors are few")
+    mount = bed.mount_migfs(source)
+    report = doctor(bed, mount.path, files={f"/proc/{mount.pid}/cgroup": "0::/unit/of/it",
+                                            "/sys/fs/cgroup/unit/memory.max": "100000000"})
+    report.expect("limits", "yellow", "95 MiB", "MemoryMax=")
+    mount.umount()
 
 
 def descriptors(bed):

@@ -6,6 +6,7 @@ option, module parameter and export that is not is found. tests/mount/doctor.py 
 in_machine.py tests/nfs/doctor.py [CHECK]...
 """
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -20,12 +21,14 @@ for directory in ("..", "../mount", "."):
 import forged_beacon  # noqa: E402
 import testbed  # noqa: E402
 from client import Client  # noqa: E402
+from messages_failing import Failing  # noqa: E402
 from report import report_of  # noqa: E402
 from server import ADDRESS, EXPORT, LEASE_S, Server, sh, write  # noqa: E402
 from testbed import binary, check  # noqa: E402
 
 PARAMETER = "/sys/module/nfs/parameters/recover_lost_locks"
 OFD_SETLK = 37
+CALLS_MOST = 40
 FOUND = {}  # what the server and its clients are, made once
 
 
@@ -47,10 +50,10 @@ class Place:
     def __exit__(self, *_):
         self.client.umount()
 
-    def doctor(self, path=None):
+    def doctor(self, path=None, env=None):
         return report_of(self.bed.run(
             ["nsenter", f"--net=/run/netns/{self.client.name}", binary("migfsctl"), "doctor",
-             "--json", path or self.store], expect=None))
+             "--json", path or self.store], expect=None, env=env))
 
 
 def export_clean():
@@ -148,8 +151,26 @@ def one_minor_version_is_no_alarm(bed):
             found = place.doctor().findings["lock"]
             print(found, flush=True)
             check(found[0][0] in ("green", "yellow"), f"{found}")
+            failing = Failing(bed)
+            failing.say("unlocked", 0)  # as one that is kept under a delegation
+            found = place.doctor(env=failing.env)
+            found.expect("lock", "yellow", "one minor version only", "4.1 and 4.2")
     finally:
         serve("-V", "4.0", "-V", "4.1", "-V", "4.2")
+
+
+def a_lock_that_is_not_there_or_cannot_be_looked_for(bed):
+    failing = Failing(bed)
+    with initialised(), Place(bed) as place:
+        failing.say("unlocked", 0)
+        place.doctor(env=failing.env).expect("lock", "red", "not seen by the server")
+        said = ""
+        for turn in range(CALLS_MOST):
+            failing.say("openat", errno.EIO, turn, 1)
+            said = str(place.doctor(env=failing.env).findings["lock"])
+            if "was not learned" in said:
+                break
+        check("was not learned: Input/output error" in said, said)
 
 
 def a_directory_of_the_export_is_found_there(bed):
@@ -349,6 +370,7 @@ def a_long_lease_is_yellow(bed):
 
 
 CHECKS = (a_right_setup_is_all_green, a_lock_under_a_delegation_is_seen,
+          a_lock_that_is_not_there_or_cannot_be_looked_for,
           a_directory_of_the_export_is_found_there, status_says_what_a_server_does_not_stop,
           version_3_is_yellow_and_its_locks_are_seen,
           options_that_break_coherence_are_found, recovered_locks_are_red,

@@ -30,6 +30,7 @@ KERNEL_COMMAND_LINE = "console=ttyS0 quiet panic=-1 mitigations=off random.trust
 PASSED_ON = ("MIGFS_BIN_DIR", "MIGFS_TEST_BIN_DIR")
 SHARED = "/run/lab"
 JOB, BEGUN, STATUS = "job", "begun", "status"
+MESSAGES = "messages"  # as MIGFS_MESSAGES of here (testbed.py)
 BOOTS = 3
 
 INIT = """#!/bin/busybox sh
@@ -86,6 +87,7 @@ def environment_there():
             "HOME": "/root", "LC_ALL": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1",
             "MIGFS_LAB": SHARED, "MIGFS_BUILD_DIR": "/nonexistent",
             "MIGFS_DEADLINE_FACTOR": "4",
+            **({"MIGFS_MESSAGES": f"{SHARED}/{MESSAGES}"} if "MIGFS_MESSAGES" in os.environ else {}),
             **{name: os.environ[name] for name in PASSED_ON if name in os.environ}}
 
 
@@ -128,6 +130,14 @@ def boot(shared, on_line):
         shutil.rmtree(directory, ignore_errors=True)
 
 
+def keep_messages(directory):
+    for name in os.listdir(directory):
+        with open(os.path.join(directory, name), encoding="utf-8",
+                  errors="surrogateescape") as file:
+            testbed.keep_said(file.read())
+    shutil.rmtree(directory)
+
+
 def run(command, shared, on_line=print):
     """Boots, runs the command, powers off; its exit status, or None where it never ended.
 
@@ -140,11 +150,14 @@ def run(command, shared, on_line=print):
             os.unlink(path)
     with open(os.path.join(shared, JOB), "w", encoding="utf-8") as job:
         job.write(job_script(command, environment_there()))
+    messages = os.path.join(shared, MESSAGES)
+    os.makedirs(messages, exist_ok=True)
     for _ in range(BOOTS):
         boot(shared, on_line)
         if os.path.exists(begun):
             break
         on_line("the machine died before anything ran in it; booted again, three times at most")
+    keep_messages(messages)
     if not os.path.exists(status):
         return None
     with open(status, encoding="ascii") as file:
