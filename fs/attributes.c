@@ -14,22 +14,6 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-/* Seconds: as long as it takes, since a transition drops them by notification. */
-#define OWNER_TIMEOUT 3600.0
-
-double attributes_timeout(const struct context *context, struct inode *inode)
-{
-    if (!context->options.coherence)
-        return ATTRIBUTES_INCOHERENT_TIMEOUT;
-    if (!S_ISREG(inode->type))
-        return 0;
-
-    pthread_mutex_lock(&inode->mutex);
-    const bool may_cache = owner_may_cache(&inode->owner);
-    pthread_mutex_unlock(&inode->mutex);
-    return may_cache ? OWNER_TIMEOUT : 0;
-}
-
 /*
  * A VMM asks for the length of its image before it takes its locks. Where a record says that
  * another host is owner the state tells; without records any open file may be such an image.
@@ -57,7 +41,7 @@ int attributes_read(struct context *context, struct inode *inode, int fd, struct
 static void reply_attributes(fuse_req_t req, int error, struct inode *inode,
                              const struct stat *attributes, double most)
 {
-    const double now = attributes_timeout(context_of(req), inode);
+    const double now = inode_attributes_timeout(context_of(req), inode);
 
     if (error != 0)
         fuse_reply_err(req, -error);
@@ -111,7 +95,7 @@ void attributes_get(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         fuse_reply_err(req, ESTALE);
         return;
     }
-    const double most = attributes_timeout(context_of(req), inode);
+    const double most = inode_attributes_timeout(context_of(req), inode);
     const int error = get(req, inode, fi, &attributes);
     reply_attributes(req, error, inode, &attributes, most);
 }
@@ -200,7 +184,7 @@ void attributes_set(fuse_req_t req, fuse_ino_t ino, struct stat *wanted, int to_
         fuse_reply_err(req, ESTALE);
         return;
     }
-    const double most = attributes_timeout(context, inode);
+    const double most = inode_attributes_timeout(context, inode);
     {
         _cleanup_pin_ struct inode_pin pin = inode_pin_scoped(context->inodes, inode);
 

@@ -8,12 +8,6 @@
 
 #include "inode.h"
 
-/* Seconds; as any other passthrough layer, with coherence=off. For names, too. */
-#define ATTRIBUTES_INCOHERENT_TIMEOUT 1.0
-
-/* Seconds that the kernel may believe an inode's attributes. */
-double attributes_timeout(const struct context *context, struct inode *inode);
-
 /* The inode's attributes as its state asks for them: cached below, or from the server. */
 int attributes_read(struct context *context, struct inode *inode, int fd, struct stat *attributes);
 

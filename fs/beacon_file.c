@@ -5,7 +5,6 @@
 #include "fault.h"
 #include "log.h"
 #include "monotonic.h"
-#include "names.h"
 #include "pool.h"
 #include "record_directory.h"
 
@@ -156,7 +155,7 @@ static void write_once(struct beacon_file *file)
     if (error != 0 && !file->is_said)
         log_warning("this host's beacon cannot be written, so migfsctl doctor on other hosts does "
                     "not know of it: %s/%s/hosts/%s: %s; see migfsctl doctor here",
-                    file->context->options.source, NAMES_RECORD_DIRECTORY, file->name.text,
+                    file->context->options.source, RECORD_DIRECTORY, file->name.text,
                     strerror(-error));
     file->is_said = error != 0;
     if (error == 0)

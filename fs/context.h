@@ -61,21 +61,4 @@ static inline struct context *context_of(fuse_req_t req)
     return fuse_req_userdata(req);
 }
 
-/*
- * Builds the tables for `context->options` and `source_fd`. 0, or a negative errno after a line in
- * the log, with all undone. Starts no thread: context_start does, once the session is mounted and
- * the daemon is in its final process.
- */
-int context_init(struct context *context);
-int context_start(struct context *context);
-
-/* Ends the threads and frees all. Takes a half-built context. The options stay the caller's. */
-void context_deinit(struct context *context);
-
-/*
- * Releases every inode that this mount owns, side by side, and waits for the end of it or the
- * deadline; logs each image that is still open. Returns how many files are open.
- */
-unsigned context_release_all(struct context *context);
-
 #endif

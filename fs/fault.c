@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "fault.h"
 
-#include "loop.h"
-
 #ifdef MIGFS_FAULTS
 #include <fcntl.h>
 #include <signal.h>
@@ -46,25 +44,25 @@ bool fault_at(enum handoff_kind kind, enum handoff_step step)
     return skipped && is_named(skipped, kind, step);
 }
 
-static void hold(const char *variable)
+static void hold(const char *variable, void (*before)(void))
 {
     const struct timespec pause = {.tv_nsec = LOOK_AGAIN_NS};
     const char *held = getenv(variable);
 
     if (held && access(held, F_OK) == 0)
-        loop_wait_begin();
+        before();
     while (held && access(held, F_OK) == 0)
         nanosleep(&pause, NULL);
 }
 
-void fault_hold_write(void)
+void fault_hold_write(void (*before)(void))
 {
-    hold("MIGFS_HOLD_WRITES");
+    hold("MIGFS_HOLD_WRITES", before);
 }
 
-void fault_hold_written(void)
+void fault_hold_written(void (*before)(void))
 {
-    hold("MIGFS_HOLD_WRITTEN");
+    hold("MIGFS_HOLD_WRITTEN", before);
 }
 
 bool fault_caches_beside(void)

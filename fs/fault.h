@@ -23,8 +23,9 @@
 #ifdef MIGFS_FAULTS
 /* Dies there, or returns whether the step is left out. Any thread. */
 bool fault_at(enum handoff_kind kind, enum handoff_step step);
-void fault_hold_write(void);
-void fault_hold_written(void);
+/* Where it waits `before` is called first. */
+void fault_hold_write(void (*before)(void));
+void fault_hold_written(void (*before)(void));
 bool fault_caches_beside(void);
 bool fault_keeps_metadata(void);
 bool fault_leaves_pages(void);
@@ -36,11 +37,13 @@ static inline bool fault_at(enum handoff_kind kind, enum handoff_step step)
     (void)step;
     return false;
 }
-static inline void fault_hold_write(void)
+static inline void fault_hold_write(void (*before)(void))
 {
+    (void)before;
 }
-static inline void fault_hold_written(void)
+static inline void fault_hold_written(void (*before)(void))
 {
+    (void)before;
 }
 static inline bool fault_caches_beside(void)
 {

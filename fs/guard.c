@@ -3,9 +3,7 @@
 
 #include "backing.h"
 #include "description.h"
-#include "events.h"
 #include "lock.h"
-#include "log.h"
 #include "metadata.h"
 #include "monotonic.h"
 #include "notify.h"
@@ -14,7 +12,6 @@
 #include "record_file.h"
 #include "report.h"
 #include "stats.h"
-#include "status.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -2,7 +2,6 @@
 #include "handle.h"
 
 #include "caller.h"
-#include "protect.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -172,7 +171,7 @@ struct handle *handle_open(struct context *context, struct inode *inode, int fd,
     handle->uid = caller->uid;
     handle->gid = caller->gid;
     handle->process = caller_process(caller->pid);
-    handle->is_protected = protect_covers(context, inode);
+    handle->is_protected = inode_is_protected(context, inode);
     note_opened(handle);
     pthread_mutex_init(&handle->open_mutex, NULL);
     pthread_mutex_init(&handle->directory_mutex, NULL);

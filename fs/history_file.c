@@ -2,8 +2,8 @@
 #include "history_file.h"
 
 #include "log.h"
-#include "names.h"
 #include "pool.h"
+#include "record_directory.h"
 #include "record_file.h"
 
 #include <errno.h>
@@ -69,8 +69,8 @@ static void run(struct context *context, struct job *job)
     if (error != 0)
         log_warning("generation %ju is missing in %s/%s/history/%jx, for migfsctl history: %s; see "
                     "that it can be written",
-                    (uintmax_t)added->side.generation, context->options.source,
-                    NAMES_RECORD_DIRECTORY, (uintmax_t)added->side.identity.ino, strerror(-error));
+                    (uintmax_t)added->side.generation, context->options.source, RECORD_DIRECTORY,
+                    (uintmax_t)added->side.identity.ino, strerror(-error));
     pool_finish(context->pool, job);
 }
 

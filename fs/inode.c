@@ -612,6 +612,28 @@ bool inode_asks_server(struct inode *inode)
     return asks;
 }
 
+/* Seconds: as long as it takes, since a transition drops them by notification. */
+#define OWNER_TIMEOUT 3600.0
+
+double inode_attributes_timeout(const struct context *context, struct inode *inode)
+{
+    if (!context->options.coherence)
+        return INODE_INCOHERENT_TIMEOUT;
+    if (!S_ISREG(inode->type))
+        return 0;
+
+    pthread_mutex_lock(&inode->mutex);
+    const bool may_cache = owner_may_cache(&inode->owner);
+    pthread_mutex_unlock(&inode->mutex);
+    return may_cache ? OWNER_TIMEOUT : 0;
+}
+
+bool inode_is_protected(const struct context *context, const struct inode *inode)
+{
+    return context->options.protect && context->options.coherence && !context->passthrough &&
+           S_ISREG(inode->type);
+}
+
 static bool is_open(struct inode *inode)
 {
     pthread_mutex_lock(&inode->mutex);

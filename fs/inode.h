@@ -222,6 +222,16 @@ int inode_stat_at_server(struct inode_table *table, struct inode *inode, struct 
  */
 bool inode_asks_server(struct inode *inode);
 
+/* Seconds; as any other passthrough layer, with coherence=off. For names, too. */
+#define INODE_INCOHERENT_TIMEOUT 1.0
+
+/* Seconds that the kernel may believe an inode's attributes. */
+double inode_attributes_timeout(const struct context *context, struct inode *inode);
+
+/* Whether what it has open can be brought to another description: not where data goes past the
+ * daemon (protect.h). */
+bool inode_is_protected(const struct context *context, const struct inode *inode);
+
 /*
  * Calls `visit` for each inode with open handles, holding a reference on it and no lock. Ends
  * early and returns its value when that is not 0.

@@ -84,7 +84,7 @@ static void file_done(struct context *context, struct inode *inode, int error, v
 {
     struct call_file *file = data;
     struct handoff_call *call = file->call;
-    char *path = error != 0 ? status_path(context, inode) : NULL;
+    char *path = error != 0 ? file_path(context, inode) : NULL;
 
     pthread_mutex_lock(&call->mutex);
     if (call->takes_back && error == 0) {

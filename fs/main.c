@@ -2,7 +2,7 @@
 /*
  * migfs: mounts SOURCE at MOUNTPOINT and keeps its files coherent over live migration. migfs(8).
  */
-#include "context.h"
+#include "instance.h"
 #include "options.h"
 #include "serve.h"
 
@@ -33,14 +33,14 @@ int main(int argc, char **argv)
         if (!status)
             status = serve_open(&serve);
         if (!status)
-            status = status_of(context_init(&context));
+            status = status_of(instance_init(&context));
         if (!status)
             status = serve_mount(&serve);
         if (!status)
-            status = status_of(context_start(&context));
+            status = status_of(instance_start(&context));
         if (!status)
             status = serve_run(&serve);
-        context_deinit(&context);
+        instance_deinit(&context);
         serve_close(&serve);
     }
     options_deinit(&context.options);

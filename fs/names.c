@@ -2,8 +2,8 @@
 #include "names.h"
 
 #include "acting.h"
-#include "attributes.h"
 #include "close.h"
+#include "record_directory.h"
 #include "removed.h"
 
 #include <errno.h>
@@ -18,7 +18,7 @@
 bool names_hidden(const struct context *context, uint64_t parent, const char *name)
 {
     return parent == FUSE_ROOT_ID && context->options.coherence &&
-           strcmp(name, NAMES_RECORD_DIRECTORY) == 0;
+           strcmp(name, RECORD_DIRECTORY) == 0;
 }
 
 static void let_go(struct context *context, struct inode *inode)
@@ -34,7 +34,7 @@ void names_find_hidden(struct context *context)
     struct stat attributes;
 
     if (context->options.coherence &&
-        inode_lookup(context->inodes, context->source_fd, NAMES_RECORD_DIRECTORY, false, &inode,
+        inode_lookup(context->inodes, context->source_fd, RECORD_DIRECTORY, false, &inode,
                      &attributes) == 0)
         context->record_inode = inode;
 }
@@ -58,8 +58,8 @@ struct fuse_entry_param names_entry(struct context *context, struct inode *inode
     return (struct fuse_entry_param){
         .ino = inode->node_id,
         .attr = *attributes,
-        .attr_timeout = attributes_timeout(context, inode),
-        .entry_timeout = context->options.coherence ? 0 : ATTRIBUTES_INCOHERENT_TIMEOUT,
+        .attr_timeout = inode_attributes_timeout(context, inode),
+        .entry_timeout = context->options.coherence ? 0 : INODE_INCOHERENT_TIMEOUT,
     };
 }
 

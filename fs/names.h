@@ -8,10 +8,7 @@
 
 #include "inode.h"
 
-/* Name of the records' directory, hidden at the root (DESIGN §6). */
-#define NAMES_RECORD_DIRECTORY ".migfs"
-
-/* Whether the mount hides `name` in the directory `parent`. */
+/* Whether the mount hides `name`, of the records' directory, in the directory `parent`. */
 bool names_hidden(const struct context *context, uint64_t parent, const char *name);
 
 /*

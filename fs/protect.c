@@ -9,7 +9,6 @@
 #include "lock.h"
 #include "log.h"
 #include "removed.h"
-#include "status.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,12 +16,6 @@
 #include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
-
-bool protect_covers(const struct context *context, const struct inode *inode)
-{
-    return context->options.protect && context->options.coherence && !context->passthrough &&
-           S_ISREG(inode->type);
-}
 
 /* ---- one description ---- */
 
@@ -435,7 +428,7 @@ static bool renew_all(struct context *context, struct inode *inode, bool is_refu
 /* Another thread may have been faster: then nothing was left to do. */
 bool protect_mends_held(struct context *context, struct inode *inode, int error)
 {
-    if (error != -EACCES || !protect_covers(context, inode))
+    if (error != -EACCES || !inode_is_protected(context, inode))
         return false;
     return renew_all(context, inode, true) && access_now(inode) == ACCESS_AS_OWNER;
 }
@@ -444,7 +437,7 @@ bool protect_mends(struct context *context, struct inode *inode, int error)
 {
     bool mends;
 
-    if (error != -EACCES || !protect_covers(context, inode))
+    if (error != -EACCES || !inode_is_protected(context, inode))
         return false;
     pthread_mutex_lock(&inode->description_mutex);
     mends = protect_mends_held(context, inode, error);
@@ -462,7 +455,7 @@ void protect_changed(struct context *context, struct inode *inode)
 {
     const struct handle *handle;
 
-    if (!protect_covers(context, inode))
+    if (!inode_is_protected(context, inode))
         return;
     pthread_mutex_lock(&inode->description_mutex);
     handle = first_handle(inode); /* they are closed under this mutex */

@@ -11,9 +11,6 @@
 #include "caller.h"
 #include "handle.h"
 
-/* Whether its description can be brought to another one: not where data goes past the daemon. */
-bool protect_covers(const struct context *context, const struct inode *inode);
-
 /* Owner and mode may change again and again: so often a call is made, then it was refused. */
 #define PROTECT_TRIES 4
 

@@ -2,8 +2,8 @@
 #include "record_collect.h"
 
 #include "log.h"
-#include "names.h"
 #include "pool.h"
+#include "record_directory.h"
 #include "record_file.h"
 #include "removed.h"
 
@@ -89,11 +89,10 @@ static void look_at(struct context *context, ino_t ino)
     error = record_directory_remove(context->records, ino);
     if (error != 0)
         log_warning("the record %s/%s/%jx of a file that is gone cannot be removed: %s; remove it",
-                    context->options.source, NAMES_RECORD_DIRECTORY, (uintmax_t)ino,
-                    strerror(-error));
+                    context->options.source, RECORD_DIRECTORY, (uintmax_t)ino, strerror(-error));
     else
         log_info("the record %s/%s/%jx is removed: its file is gone", context->options.source,
-                 NAMES_RECORD_DIRECTORY, (uintmax_t)ino);
+                 RECORD_DIRECTORY, (uintmax_t)ino);
 }
 
 /*

@@ -3,7 +3,6 @@
 
 #include "caller.h"
 #include "log.h"
-#include "names.h"
 #include "pool.h"
 
 #include <dirent.h>
@@ -41,7 +40,7 @@ struct record_directory {
 
 static int make_directory(struct context *context)
 {
-    if (mkdirat(context->source_fd, NAMES_RECORD_DIRECTORY, 0700) == 0 || errno == EEXIST)
+    if (mkdirat(context->source_fd, RECORD_DIRECTORY, 0700) == 0 || errno == EEXIST)
         return 0;
     return -errno;
 }
@@ -56,14 +55,14 @@ static void say_if_planted(const struct context *context, uid_t uid)
         return;
     log_warning("%s/%s belongs to uid %ju, who can forge what hosts say there; if that is nobody "
                 "whom you gave it to, remove it and run `migfsctl init`",
-                context->options.source, NAMES_RECORD_DIRECTORY, (uintmax_t)uid);
+                context->options.source, RECORD_DIRECTORY, (uintmax_t)uid);
 }
 
 static int open_directory(struct context *context, struct record_directory *directory)
 {
     struct stat attributes;
-    const int fd = openat(context->source_fd, NAMES_RECORD_DIRECTORY,
-                          O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    const int fd =
+        openat(context->source_fd, RECORD_DIRECTORY, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
     if (fd < 0)
         return -errno;
@@ -128,8 +127,8 @@ int record_directory_open(struct context *context, struct record_directory **res
     }
     pthread_mutex_destroy(&directory->mutex);
     free(directory);
-    log_warning("no hand-over records: %s/%s %s (%s)", context->options.source,
-                NAMES_RECORD_DIRECTORY, directory_mend(error), strerror(-error));
+    log_warning("no hand-over records: %s/%s %s (%s)", context->options.source, RECORD_DIRECTORY,
+                directory_mend(error), strerror(-error));
     return context->options.record == RECORD_REQUIRE ? error : 0;
 }
 

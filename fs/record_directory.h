@@ -14,6 +14,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* Its name at the root; the mount hides it (DESIGN §6). */
+#define RECORD_DIRECTORY ".migfs"
+
 struct record_directory;
 
 /*

@@ -5,8 +5,6 @@
 #include "guard.h"
 #include "handle.h"
 #include "log.h"
-#include "names.h"
-#include "pool.h"
 #include "refresh.h"
 
 #include <errno.h>
@@ -269,7 +267,7 @@ static void say_once(const struct context *context, struct inode *inode, const c
 {
     if (!set_odd(inode, true))
         log_warning("the record %s/%s/%jx is not used: %s; hand-overs %s", context->options.source,
-                    NAMES_RECORD_DIRECTORY, (uintmax_t)inode->identity.ino, what,
+                    RECORD_DIRECTORY, (uintmax_t)inode->identity.ino, what,
                     is_refused ? "are refused: remove it, or mount with record=on"
                                : "go on, and make it anew where they may");
 }
@@ -566,6 +564,6 @@ int record_file_write(struct context *context, struct inode *inode, const struct
     }
     if (error != 0 && !set_odd(inode, true))
         log_error("the record %s/%s/%jx cannot be written: %s", context->options.source,
-                  NAMES_RECORD_DIRECTORY, (uintmax_t)inode->identity.ino, error_mend(error));
+                  RECORD_DIRECTORY, (uintmax_t)inode->identity.ino, error_mend(error));
     return error;
 }

@@ -5,10 +5,9 @@
 #include "file_name.h"
 #include "log.h"
 #include "monotonic.h"
-#include "names.h"
 #include "pool.h"
+#include "record_directory.h"
 #include "record_file.h"
-#include "status.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -177,7 +176,7 @@ static void remove_other(const struct context *context, const struct inode *inod
         attributes.st_ino != inode->identity.ino && unlink_in(context, directory, name) != 0)
         log_warning("a removed file is left as %s/%s/removed/%s; remove it there when no guest "
                     "holds it",
-                    context->options.source, NAMES_RECORD_DIRECTORY, name);
+                    context->options.source, RECORD_DIRECTORY, name);
 }
 
 static void wake(struct removed_watch *watch);
@@ -187,7 +186,7 @@ static void kept(struct removed *removed)
     atomic_store(&removed->inode->removal, REMOVAL_KEPT);
     log_notice("%s is removed while a guest holds it: it stays reachable as %s/%s/removed/%jx "
                "until no guest does",
-               removed->name.text, removed->context->options.source, NAMES_RECORD_DIRECTORY,
+               removed->name.text, removed->context->options.source, RECORD_DIRECTORY,
                (uintmax_t)removed->inode->identity.ino);
     wake(removed->context->removed_watch);
 }
@@ -234,7 +233,7 @@ void removed_link(struct removed *removed)
     if (error != 0)
         log_warning("%s is removed while a guest holds it, and cannot get another name in "
                     "%s/%s/removed: %s; whoever owns that directory must be allowed to",
-                    removed->name.text, context->options.source, NAMES_RECORD_DIRECTORY,
+                    removed->name.text, context->options.source, RECORD_DIRECTORY,
                     strerror(-error));
 }
 
@@ -361,11 +360,11 @@ static void look_at(struct look *look, const char *name)
     error = unlink_in(look->context, look->directory, name);
     if (error == 0)
         log_info("%s/%s/removed/%s is gone: no guest holds it", look->context->options.source,
-                 NAMES_RECORD_DIRECTORY, name);
+                 RECORD_DIRECTORY, name);
     else if (error != -ENOENT) /* another host was faster */
         log_warning("the removed file %s/%s/removed/%s cannot be collected: %s; remove it, "
                     "no guest holds it",
-                    look->context->options.source, NAMES_RECORD_DIRECTORY, name, strerror(-error));
+                    look->context->options.source, RECORD_DIRECTORY, name, strerror(-error));
 }
 
 static time_t server_now(const struct context *context, int directory)

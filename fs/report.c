@@ -39,7 +39,7 @@ struct states {
 static void add_file(struct journal_entry *fields, struct context *context, struct inode *inode,
                      const struct states *states)
 {
-    char *below = status_path(context, inode);
+    char *below = file_path(context, inode);
     const char *path = below ? below : "";
     const size_t length = strlen(path);
 

@@ -37,7 +37,7 @@ int serve_detach(struct serve *serve);
 /* Checks both directories, opens SOURCE into the context, makes the session. */
 int serve_open(struct serve *serve);
 
-/* Mounts, and answers the kernel's INIT. Between context_init and context_start. */
+/* Mounts, and answers the kernel's INIT. Between instance_init and instance_start. */
 int serve_mount(struct serve *serve);
 
 /*
@@ -48,7 +48,7 @@ int serve_mount(struct serve *serve);
 int serve_run(struct serve *serve);
 
 /*
- * Unmounts what is still mounted and frees all but the context. After context_deinit: threads of
+ * Unmounts what is still mounted and frees all but the context. After instance_deinit: threads of
  * the context may reply and notify until then. Takes a half-built one.
  */
 void serve_close(struct serve *serve);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "signals.h"
 
+#include "instance.h"
 #include "log.h"
 
 #include <errno.h>
@@ -55,7 +56,7 @@ static void loop_interrupt(struct signals *signals)
 
 static void mount_end(struct signals *signals)
 {
-    unsigned open_files = context_release_all(signals->context);
+    unsigned open_files = instance_release_all(signals->context);
 
     /* With nothing open: as umount(8) does, dirty pages are written first. */
     if (umount2(signals->mountpoint, UMOUNT_NOFOLLOW) == 0)

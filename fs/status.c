@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "status.h"
 
+#include "file_name.h"
 #include "lock.h"
 #include "verify.h"
 
@@ -38,35 +39,6 @@ static const char deleted_suffix[] = " (deleted)"; /* d_path, fs/d_path.c */
 
 /* Paths ------------------------------------------------------------------------------------- */
 
-/* Where a descriptor's file is now, as the kernel names it: without asking its filesystem. */
-static char *descriptor_path(int fd)
-{
-    const struct proc_path link = proc_path(fd);
-    char *path = malloc(PATH_MAX);
-    ssize_t length;
-
-    if (!path)
-        return NULL;
-    length = fd < 0 ? 0 : readlink(link.text, path, PATH_MAX - 1);
-    path[length < 0 ? 0 : length] = '\0';
-    return path;
-}
-
-/* Makes `path` relative to SOURCE, in place; one that is not below it stays as it is. */
-static void strip_source(const struct context *context, char *path)
-{
-    char *source = descriptor_path(context->source_fd);
-    const size_t length = source ? strlen(source) : 0;
-    size_t strip = 0;
-
-    if (length > 1 && strncmp(path, source, length) == 0 &&
-        (path[length] == '/' || path[length] == '\0'))
-        strip = length;
-    free(source);
-    strip += path[strip] == '/';
-    memmove(path, path + strip, strlen(path + strip) + 1);
-}
-
 static void strip_deleted(char *path)
 {
     const size_t length = strlen(path);
@@ -74,16 +46,6 @@ static void strip_deleted(char *path)
 
     if (length > suffix && strcmp(path + length - suffix, deleted_suffix) == 0)
         path[length - suffix] = '\0';
-}
-
-char *status_path(struct context *context, struct inode *inode)
-{
-    struct inode_pin pin _cleanup_pin_ = inode_pin_scoped(context->inodes, inode);
-    char *path = descriptor_path(pin.fd);
-
-    if (path)
-        strip_source(context, path);
-    return path;
 }
 
 /* One file ---------------------------------------------------------------------------------- */
@@ -95,12 +57,11 @@ static int take_name(struct context *context, struct inode *inode, struct file_s
     struct statx attributes;
 
     status->owner = (uid_t)-1; /* nobody, where it cannot be told */
-    status->path = descriptor_path(pin.fd);
+    status->path = file_path_of(context, pin.fd);
     if (!status->path)
         return -ENOMEM;
     if (pin.fd < 0)
         return 0;
-    strip_source(context, status->path);
     if (statx(pin.fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_UID | STATX_NLINK,
               &attributes) != 0)
         return 0;
@@ -262,7 +223,7 @@ int status_scope_init(struct status_scope *scope, struct context *context, struc
         scope->node_id = inode->node_id;
         return 0;
     }
-    scope->directory = inode->node_id == FUSE_ROOT_ID ? strdup("") : status_path(context, inode);
+    scope->directory = inode->node_id == FUSE_ROOT_ID ? strdup("") : file_path(context, inode);
     return scope->directory ? 0 : -ENOMEM;
 }
 
@@ -315,7 +276,7 @@ static int collect(struct inode *inode, void *data)
 
     if (!S_ISREG(inode->type))
         return 0;
-    if (collection->scope->directory && !(path = status_path(collection->context, inode)))
+    if (collection->scope->directory && !(path = file_path(collection->context, inode)))
         return -ENOMEM;
     has = status_scope_has(collection->scope, inode->node_id, inode->identity.ino, path);
     free(path);

@@ -12,9 +12,6 @@
 /* Takes a look at the inode. 0, or -ENOMEM. What comes out is freed by file_status_deinit. */
 int status_take(struct context *context, struct inode *inode, struct file_status *status);
 
-/* The inode's path below SOURCE, "" for the root; the caller frees it. NULL: out of memory. */
-char *status_path(struct context *context, struct inode *inode);
-
 /* Which files a caller asks about; the first of these that is set counts. */
 struct status_scope {
     uint64_t ino;     /* that st_ino */

@@ -8,7 +8,6 @@
 #include "pool.h"
 #include "read_back.h"
 #include "stats.h"
-#include "status.h"
 
 #include <errno.h>
 #include <stdio.h>

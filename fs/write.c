@@ -195,7 +195,7 @@ static int write_begin(struct write *write)
                           : gate_enter(write->context, handle->inode, handle, range, &write->pass);
 
     if (error == 0)
-        fault_hold_write();
+        fault_hold_write(loop_wait_begin);
     else if (write->is_writeback)
         note_writeback_error(write->context, handle->inode, error);
     return error;
@@ -209,7 +209,7 @@ static ssize_t write_waiting(const struct write *write)
     do
         count = write_as(write);
     while (protect_again(write->context, write->handle->inode, count, &tries));
-    fault_hold_written();
+    fault_hold_written(loop_wait_begin);
     return count;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "context.h"
+#include "instance.h"
 
 #include "beacon_file.h"
 #include "events.h"
@@ -70,7 +70,7 @@ static int identify(struct record_host *host)
 
 /* ---- the tables ---- */
 
-int context_init(struct context *context)
+int instance_init(struct context *context)
 {
     int error = identify(&context->host);
 
@@ -101,12 +101,12 @@ int context_init(struct context *context)
         log_error("SOURCE '%s' cannot be served: %s; see the lines before, and free memory where "
                   "it is short",
                   context->options.source, strerror(-error));
-        context_deinit(context);
+        instance_deinit(context);
     }
     return error;
 }
 
-int context_start(struct context *context)
+int instance_start(struct context *context)
 {
     struct timespec now;
     int error = pool_start(context->pool);
@@ -137,7 +137,7 @@ static int abandon(struct inode *inode, void *data)
     return 0;
 }
 
-void context_deinit(struct context *context)
+void instance_deinit(struct context *context)
 {
     if (context->events)
         events_stop(context->events);
@@ -235,7 +235,7 @@ static int release_one(struct inode *inode, void *data)
     return 0;
 }
 
-unsigned context_release_all(struct context *context)
+unsigned instance_release_all(struct context *context)
 {
     struct releases *releases = calloc(1, sizeof(*releases));
     unsigned open_files;
