@@ -200,7 +200,7 @@ enum exit_code target_fail(const struct target *target, const char *subject, int
     case EAGAIN:
         complain("%s: somebody holds a lock that stands in the way; see who by migfsctl status",
                  path);
-        return EXIT_FAILED;
+        return EXIT_TIMED_OUT;
     case EINVAL:
         complain(
             "%s: this migfs is of another version than migfsctl; mount it anew, with the version "

@@ -22,7 +22,7 @@ import testbed  # noqa: E402
 from pair import CallFailed, IMAGE_BYTES, Pair, Stack  # noqa: E402
 from testbed import USER_GID, USER_UID, binary, check  # noqa: E402
 
-DONE, FAILED, USAGE, FENCED, NOT_MIGFS = 0, 1, 2, 3, 5
+DONE, FAILED, USAGE, FENCED, TIMED_OUT, NOT_MIGFS = range(6)
 SYSTEM, UNUSABLE = 2, 32
 OTHER_GID = 4242
 FULL = "/dev/full"
@@ -542,7 +542,7 @@ def a_lock_in_the_way(bed):
         a, b = pair.a.vmm(name), pair.b.vmm(name)
         b.ask("lock 1 w 0 0")
         a.read(1, 0, 512)
-        says(pair.a.ctl("acquire", pair.a.path(name), expect=FAILED),
+        says(pair.a.ctl("acquire", pair.a.path(name), expect=TIMED_OUT),
              "somebody holds a lock that stands in the way")
 
 
