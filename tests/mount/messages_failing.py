@@ -405,12 +405,12 @@ def a_store_that_gives_no_lock_or_answer(bed):
     said = ""
     with as_nfs(bed, below.path) as env:
         for operation, error in (("lock", "ENOLCK"), ("open", "EIO"), ("getattr", "EIO"),
-                                 ("names", "EIO"), ("lookup", "EIO")):
+                                 ("names", "EIO"), ("lookup", "EIO"), ("readdir", "EIO")):
             for after in STORE_CALLS:
                 control(below, f"fail {operation} {error} 1000 {after}")
                 said += doctor(bed, below.path, env)
                 control(below, f"fail {operation} {error} 0")
-    for words in ("no lock can be had at", "cannot be read", "no file to lock can be made in"):
+    for words in ("no lock can be had at", "mnt.2 cannot be read", "no file to lock can be made in"):
         check(words in said, f"never said: {words}")
     below.umount()
 
