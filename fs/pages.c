@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "pages.h"
 
-#include "file_name.h"
 #include "handle.h"
 #include "log.h"
 #include "notify.h"
