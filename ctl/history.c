@@ -187,7 +187,8 @@ static enum exit_code draw(const struct migfs_timeline *timeline, const char *pa
         drawn = new_file_end(&file, drawn);
     }
     if (!drawn)
-        complain("%s: cannot be written: %s", picture, strerror(errno));
+        complain("%s: cannot be written: %s; see its directory and the room there", picture,
+                 strerror(errno));
     free(name);
     return drawn ? EXIT_DONE : EXIT_FAILED;
 }

@@ -124,7 +124,8 @@ static int make(const struct request *request, bool gives_away)
     if (fd < 0 && errno == EACCES && !gives_away)
         return EXIT_NOT_PERMITTED;
     if (fd < 0) {
-        complain("SOURCE %s cannot be opened: %s", request->source, strerror(errno));
+        complain("SOURCE %s cannot be opened: %s; see that it exists and may be reached",
+                 request->source, strerror(errno));
         return EXIT_FAILED;
     }
     if (ioctl(fd, MIGFS_IOC_STATUS, &status) == 0) {

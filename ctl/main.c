@@ -259,7 +259,7 @@ static enum exit_code finish(enum exit_code code)
 {
     if (fflush(stdout) == 0 && !ferror(stdout))
         return code;
-    complain("standard output: %s", strerror(errno));
+    complain("standard output cannot be written: %s; see where it leads", strerror(errno));
     return code == EXIT_DONE ? EXIT_FAILED : code;
 }
 

@@ -287,7 +287,8 @@ static enum exit_code write_metrics(const struct report *report, const char *pat
         if (new_file_end(&file, true))
             return EXIT_DONE;
     }
-    complain("%s: cannot be written: %s", path, strerror(errno));
+    complain("%s: cannot be written: %s; see its directory and the room there", path,
+             strerror(errno));
     return EXIT_FAILED;
 }
 

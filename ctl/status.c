@@ -332,7 +332,7 @@ enum exit_code status_command(const struct arguments *arguments)
     /* Nothing of the mount is held open in between: it can be unmounted, and that ends it. */
     while (arguments->follows && (code == EXIT_DONE || code == EXIT_FENCED)) {
         if (fflush(stdout) != 0) {
-            complain("standard output: %s", strerror(errno));
+            complain("standard output cannot be written: %s; see where it leads", strerror(errno));
             return EXIT_FAILED;
         }
         nanosleep(&pause, NULL); /* cut short by a stop: no harm */

@@ -98,7 +98,8 @@ static enum exit_code check_is_fuse(const char *path, struct stat *file)
 
     failed = fd < 0 || fstatfs(fd, &filesystem) != 0 || fstat(fd, file) != 0;
     if (failed)
-        complain("%s: cannot be reached: %s", path, strerror(errno));
+        complain("%s: cannot be reached: %s; see that it exists and may be reached", path,
+                 strerror(errno));
     if (fd >= 0)
         (void)close(fd); /* an O_PATH descriptor */
     if (failed)
@@ -125,7 +126,7 @@ enum exit_code target_open(struct target *target, const char *path, enum target_
     if (errno == EINVAL)
         complain("%s: neither a file nor a directory; name one", path);
     else
-        complain("%s: cannot be opened: %s", path, strerror(errno));
+        complain("%s: cannot be opened: %s; see its owner and mode", path, strerror(errno));
     return EXIT_FAILED;
 }
 

@@ -84,9 +84,11 @@ void passthrough_last_close(struct context *context, struct inode *inode)
     if (id != 0)
         inode->backing_id = 0;
     pthread_mutex_unlock(&inode->mutex);
-    if (id != 0 && ioctl(fuse_session_fd(context->session), FUSE_DEV_IOC_BACKING_CLOSE, &id) != 0)
-        log_warning(
-            "%s: the kernel keeps it open for io=passthrough: %s; mount anew where it is in "
-            "the way",
-            file_name(context, inode).text, strerror(errno));
+    if (id == 0 || ioctl(fuse_session_fd(context->session), FUSE_DEV_IOC_BACKING_CLOSE, &id) == 0)
+        return;
+    const int error = errno; /* before file_name changes it */
+    log_warning(
+        "%s: the kernel keeps it open for io=passthrough: %s; mount anew where it is in the "
+        "way",
+        file_name(context, inode).text, strerror(error));
 }

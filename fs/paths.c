@@ -46,6 +46,7 @@ static int mount_id_of(int fd, int *id)
     file = fopen(name, "re");
     if (!file)
         return -errno;
+    errno = 0;
     while (error && getline(&line, &size, file) >= 0)
         if (sscanf(line, "mnt_id: %d", id) == 1)
             error = 0;

@@ -563,7 +563,8 @@ int record_file_write(struct context *context, struct inode *inode, const struct
         record_handle_put(inode, handle);
     }
     if (error != 0 && !set_odd(inode, true))
-        log_error("the record %s/%s/%jx cannot be written: %s", context->options.source,
-                  RECORD_DIRECTORY, (uintmax_t)inode->identity.ino, error_mend(error));
+        log_error("the record %s/%s/%jx cannot be written: %s; see migfsctl doctor",
+                  context->options.source, RECORD_DIRECTORY, (uintmax_t)inode->identity.ino,
+                  error_mend(error));
     return error;
 }

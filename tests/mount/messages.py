@@ -18,6 +18,7 @@ import time
 
 for directory in ("..", "../hosts"):
     sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), directory))
+import ctl as ioctls  # noqa: E402
 import testbed  # noqa: E402
 from pair import CallFailed, IMAGE_BYTES, Pair, Stack  # noqa: E402
 from testbed import USER_GID, USER_UID, binary, check  # noqa: E402
@@ -30,6 +31,8 @@ QUICK = "deadline=1000"
 # Of what a hand-over asks of a store.
 OPERATIONS = ("lookup", "getattr", "open", "read", "write", "fsync", "lock", "unlock", "getlk", "names")
 CALLS_MOST = 12
+EVENTS_KEPT = 256  # fs/events.c
+FILES = 60  # more than a daemon of 48 descriptors can open
 DOCTOR_NAMES, DOCTOR_DEPTH = 8, 8  # ctl/doctor_images.c
 
 
@@ -54,6 +57,7 @@ def source_with_file(bed):
     source = new(bed, "source")
     with open(source + "/image", "wb") as file:
         file.truncate(1 << 16)
+    os.utime(source + "/image", (0, 0))  # else doctor waits whether somebody writes it
     return source
 
 
@@ -169,7 +173,7 @@ def a_log_that_nobody_reads(bed):
     os.close(writer)
     testbed.wait_until(lambda: testbed.is_mounted(path), what="the mount")
     with open(path + "/image", "rb+"):
-        for _ in range(30):
+        for _ in range(20):
             ctl(bed, "acquire", path + "/image")
             ctl(bed, "release", path + "/image")
         os.read(reader, 1 << 16)
@@ -478,7 +482,7 @@ def output_that_cannot_be_written(bed):
     mount = bed.mount_migfs(source_with_file(bed))
     for arguments in (("--help",), ("status", "--follow", mount.path)):
         with open(FULL, "w", encoding="ascii") as full:
-            says(ctl(bed, *arguments, expect=FAILED, stdout=full, text=True), "standard output: ")
+            says(ctl(bed, *arguments, expect=FAILED, stdout=full, text=True), "standard output cannot be written: ")
     mount.umount()
 
 
@@ -486,6 +490,9 @@ def paths_that_are_none(bed):
     mount = bed.mount_migfs(source_with_file(bed))
     os.mkfifo(mount.path + "/fifo")
     says(ctl(bed, "status", mount.path + "/fifo", expect=FAILED), "neither a file nor a directory")
+    says(ctl(bed, "status", mount.path + "/none", expect=FAILED), "cannot be reached: No such file")
+    says(bed.run([bed.install("migfsctl"), "acquire", mount.path + "/image"], as_user=True,
+                 expect=FAILED), "cannot be opened: Permission denied")
     says(ctl(bed, "release", "--group", "me", mount.path, expect=USAGE), "number of a process")
     says(ctl(bed, "doctor", mount.path + "/image", expect=FAILED), "not a directory; name a SOURCE")
     says(ctl(bed, "doctor", "/", "/", expect=USAGE), "takes one MOUNTPOINT or SOURCE, or none")
@@ -520,16 +527,20 @@ def no_mount_to_count(bed):
 
 def a_daemon_without_descriptors(bed):
     source = source_with_file(bed)
-    for number in range(60):
+    for number in range(FILES):
         with open(f"{source}/{number}", "wb"):
             pass
     mount = bed.mount("fuse.migfs", ["prlimit", "--nofile=48:48", binary("migfs"), source,
                                      "MOUNTPOINT"], source)
-    held = []
-    with contextlib.suppress(OSError):
-        for number in range(60):
+    held, said = [], ""
+    for number in range(FILES):
+        with contextlib.suppress(OSError):
             held.append(os.open(f"{mount.path}/{number}", os.O_RDWR))
-    says(ctl(bed, "doctor", mount.path, expect=None), "raise LimitNOFILE= of its unit")
+        if len(held) <= number:  # it has none left, or closes one for each that it opens
+            said = ctl(bed, "doctor", mount.path, expect=None).stderr
+        if "raise LimitNOFILE= of its unit" in said:
+            break
+    check("raise LimitNOFILE= of its unit" in said, said)
     for fd in held:
         with contextlib.suppress(OSError):  # the flush may fail, too
             os.close(fd)
@@ -566,14 +577,15 @@ def a_mount_that_passes_through(bed):
 def a_watch_that_is_too_slow(bed):
     mount = bed.mount_migfs(source_with_file(bed))
     path = mount.path + "/image"
-    with open(path, "rb+"):
+    with open(path, "rb+") as file, open(path, "rb+"):
         watch = bed.spawn([binary("migfsctl"), "watch", path], stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, text=True)
         check("PATH" in watch.stdout.readline(), "no heads")
         watch.send_signal(signal.SIGSTOP)
-        for _ in range(140):
-            ctl(bed, "acquire", path)
-            ctl(bed, "release", path)
+        for _ in range(EVENTS_KEPT // 2 + 1):
+            for command in (ioctls.ACQUIRE, ioctls.RELEASE):
+                check(ioctls.call(file.fileno(), command, ioctls.handoff_argument())[0] == 0,
+                      "no hand-over")
         watch.send_signal(signal.SIGCONT)
         said = watch.stderr.readline()
         testbed.keep_said(said)
@@ -584,11 +596,6 @@ def a_watch_that_is_too_slow(bed):
 
 
 # Doctor -------------------------------------------------------------------------------------------
-
-
-def doctor_says(bed, path, words):
-    said = ctl(bed, "doctor", path, expect=None).stdout
-    check(words in said, f"not said: {words}: {said}")
 
 
 def a_check_that_is_killed(bed):
@@ -613,13 +620,14 @@ def more_than_doctor_names(bed):
         with open(f"{mount.path}/{name}", "wb+"):
             ctl(bed, "acquire", f"{mount.path}/{name}")
             ctl(bed, "release", f"{mount.path}/{name}")
+    os.makedirs(source + "/deep" * (DOCTOR_DEPTH + 1))
     with contextlib.ExitStack() as past:
         for name in names:
             past.enter_context(open(f"{source}/{name}", "wb")).write(b"restored")
-        doctor_says(bed, mount.path, "and 1 more of them; mend: see them by lsof +D SOURCE")
-    doctor_says(bed, mount.path, "and 1 more images; mend: see to these first")
-    os.makedirs(source + "/deep" * (DOCTOR_DEPTH + 1))
-    doctor_says(bed, mount.path, "not all files were looked at")
+        said = ctl(bed, "doctor", mount.path, expect=None).stdout
+    for words in ("and 1 more of them; mend: see them by lsof +D SOURCE",
+                  "and 1 more images; mend: see to these first", "not all files were looked at"):
+        check(words in said, f"not said: {words}: {said}")
     mount.umount()
 
 
