@@ -34,7 +34,7 @@ PARTS = ("handover", "idle")
 
 def parse():
     parser = argparse.ArgumentParser(prog="tests/bench/run", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--quick", action="store_true", help="some minutes: fewer, shorter, smaller")
+    parser.add_argument("--quick", action="store_true", help="minutes: fewer, shorter, smaller")
     parser.add_argument("--picture", action="store_true", help="what README shows of it")
     parser.add_argument("--rounds", type=int, help="default: 5, quick 3")
     parser.add_argument("--list", action="store_true", help="names stacks and workloads, and ends")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a server takes while nothing is done: its memory with ten thousand files known, and how often
-its threads run nevertheless."""
+"""What a server takes while nothing is done: its memory with ten thousand files known, and how
+often its threads run nevertheless."""
 import os
 import time
 

@@ -206,6 +206,7 @@ WORKLOADS = [
 ]
 IN_PICTURE = (*(f"4k random {how}, {depth}, libaio" for depth in ("QD1", "QD32")
                 for how in ("read", "write")),
-              "1M sequential read, QD4", "1M sequential write, QD4", "4k hot cached read, handed over",
-              "4k write and fsync", "eight synchronous writers", "cp", "git clone")
+              "1M sequential read, QD4", "1M sequential write, QD4",
+              "4k hot cached read, handed over", "4k write and fsync",
+              "eight synchronous writers", "cp", "git clone")
 
