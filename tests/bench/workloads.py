@@ -118,6 +118,11 @@ def repository(bed, count):
     return path
 
 
+# passthrough_hp sets no times by name, and git gives up.
+CLONED = (*(name for name in stacks.ORDINARY if not name.startswith("passthrough_hp")),
+          "passthrough_ll")
+
+
 def clone(bed, place, effort):
     path, target = repository(bed, effort.files), os.path.join(place.path, "clone")
     before, started = place.cpu_s(), time.monotonic()
@@ -198,7 +203,7 @@ WORKLOADS = [
     of_calls("lookup"),
     of_calls("lock"),
     Workload("cp", "MB/s", copy),
-    Workload("git clone", "files/s", clone, stacks=(*stacks.ORDINARY, "passthrough_ll")),
+    Workload("git clone", "files/s", clone, stacks=CLONED),
     Workload("bytes read for one kept in memory", "bytes", page_cache, quick=False),
     in_guest("4k random read, QD1", "--rw=randread", "--bs=4k", "--iodepth=1"),
     in_guest("4k random read, QD32", "--rw=randread", "--bs=4k", "--iodepth=32"),
