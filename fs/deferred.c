@@ -121,8 +121,8 @@ static void io_done(struct ring_io *io, ssize_t result)
         return;
     }
     device_resume(deferred->device);
+    loop_ended(); /* as loop_wait_end */
     deferred_answer(deferred, result);
-    loop_ended();
 }
 
 void deferred_read(struct deferred *deferred, int fd, size_t size, off_t offset)

@@ -18,6 +18,14 @@
 /* What is under way is looked after when so many were taken from the device. */
 #define MOST_TAKEN 32
 
+/*
+ * Rings are for when so many others are under way: fewer are answered sooner by a thread each, at
+ * more processor time (tests/bench). Many come and go in lumps: only after so many looks in a row
+ * that found fewer are they few.
+ */
+#define MOST_RING_FROM 8
+#define MOST_FEW 64
+
 struct worker {
     struct loop *loop;
     struct worker *next; /* of all */
@@ -27,6 +35,7 @@ struct worker {
     struct buffer *buffer; /* for the next request, or the present one's; NULL: it was taken */
     struct buffers buffers;
     bool defers; /* the present request may be begun on the ring */
+    bool counts; /* it is one of those under way */
 };
 
 struct loop {
@@ -38,6 +47,7 @@ struct loop {
     atomic_bool has_no_ring;                /* and it was said */
     _Atomic(struct worker *) workers;       /* all; only ever grows */
     unsigned most_threads, most_ring_users; /* the latter: more would share the requests */
+    unsigned ring_from;                     /* others under way */
 
     pthread_mutex_t mutex; /* from here on */
     pthread_cond_t wake;
@@ -45,6 +55,7 @@ struct loop {
     unsigned alive;
     unsigned readers;      /* threads that wait at the device */
     unsigned parked;       /* threads that wait for work */
+    unsigned few;          /* looks in a row that found fewer than ring_from, up to MOST_FEW */
     unsigned ring_users;   /* threads that have requests on their ring */
     struct worker *poller; /* one of those, that watches the device as well; or NULL */
     struct loop_task *tasks, **tasks_end;
@@ -192,15 +203,28 @@ static struct loop_task *await_turn(struct loop *loop)
     return task;
 }
 
+/* Looks how many are under way: whether one more is worth a ring. With the mutex held. */
+static bool look_at_depth(struct loop *loop)
+{
+    const unsigned under_way = atomic_load(&loop->under_way);
+
+    if (under_way >= loop->ring_from)
+        loop->few = 0;
+    else if (loop->few < MOST_FEW)
+        loop->few++;
+    return under_way > 0 && loop->few < MOST_FEW;
+}
+
 /*
- * The thread has its request: whether it may use its ring, if it wants to. Else it may be busy for
- * long, and somebody else is to take the next one.
+ * The thread has its request: whether it may use its ring, if it has one for it. Else it may be
+ * busy for long, and somebody else is to take the next one.
  */
-static bool end_turn(struct loop *loop, bool wants_ring)
+static bool end_turn(struct loop *loop, bool may_ring)
 {
     pthread_mutex_lock(&loop->mutex);
     loop->readers--;
-    const bool rings = wants_ring && loop->ring_users < loop->most_ring_users;
+    const bool is_deep = look_at_depth(loop);
+    const bool rings = may_ring && is_deep && loop->ring_users < loop->most_ring_users;
     loop->ring_users += rings;
     if (!rings)
         call_reader(loop);
@@ -258,6 +282,21 @@ void loop_wait_begin(void)
     pthread_mutex_unlock(&self->loop->mutex);
 }
 
+static void count_begin(struct worker *worker)
+{
+    worker->counts = true;
+    atomic_fetch_add(&worker->loop->under_way, 1);
+}
+
+/* Before the answer: who has that may ask for more at once. */
+void loop_wait_end(void)
+{
+    if (!self || !self->counts)
+        return;
+    self->counts = false;
+    atomic_fetch_sub(&self->loop->under_way, 1);
+}
+
 void loop_ended(void)
 {
     atomic_fetch_sub(&self->loop->under_way, 1);
@@ -310,6 +349,7 @@ static bool watches(struct worker *worker)
             thread_call(loop);
     }
     const bool is_poller = loop->poller == worker;
+    (void)look_at_depth(loop); /* for those who come later */
     pthread_mutex_unlock(&loop->mutex);
     return is_poller;
 }
@@ -334,14 +374,15 @@ static bool is_deferrable(const struct worker *worker)
 
 static void process_deferrable(struct worker *worker)
 {
-    atomic_fetch_add(&worker->loop->under_way, 1);
     const unsigned before = ring_under_way(worker->ring);
 
+    count_begin(worker);
     worker->defers = true;
     process(worker);
     worker->defers = false;
     if (ring_under_way(worker->ring) == before)
-        atomic_fetch_sub(&worker->loop->under_way, 1); /* it was answered */
+        loop_wait_end(); /* it was answered */
+    worker->counts = false;
 }
 
 /* What came meanwhile; what may take its time is for others. */
@@ -377,17 +418,16 @@ static void serve_request(struct worker *worker)
 {
     struct loop *loop = worker->loop;
     const bool is_data = is_deferrable(worker);
-    const bool wants_ring = is_data && atomic_load(&loop->under_way) > 0 && has_ring(worker);
+    const bool is_many = atomic_load(&loop->under_way) >= loop->ring_from;
 
-    if (end_turn(loop, wants_ring)) {
+    if (end_turn(loop, is_data && (worker->ring || (is_many && has_ring(worker))))) {
         serve_by_ring(worker);
         return;
     }
     if (is_data)
-        atomic_fetch_add(&loop->under_way, 1);
+        count_begin(worker);
     process(worker);
-    if (is_data)
-        atomic_fetch_sub(&loop->under_way, 1);
+    loop_wait_end(); /* if it is not over by now */
 }
 
 static void *serve(void *argument)
@@ -431,7 +471,11 @@ struct loop *loop_new(struct context *context)
     loop->most_ring_users = processors > 2 ? (unsigned)processors : 2;
     if (loop->most_ring_users > loop->most_threads / 2)
         loop->most_ring_users = loop->most_threads / 2; /* the others wait, or do what waits */
+    loop->ring_from = MOST_RING_FROM;
+    if (loop->ring_from > loop->most_threads / 2)
+        loop->ring_from = loop->most_threads / 2; /* as many must be able to be under way */
     loop->tasks_end = &loop->tasks;
+    loop->few = MOST_FEW;
     atomic_init(&loop->has_no_ring, !context->options.io_uring);
     sem_init(&loop->over, 0, 0);
     pthread_mutex_init(&loop->mutex, NULL);

@@ -36,6 +36,9 @@ struct ring *loop_ring(void);
 /* What had loop_ring may take its time all the same: another thread is to take what comes. */
 void loop_wait_begin(void);
 
+/* A read or write is about to be answered: it is under way no more. May be left out. */
+void loop_wait_end(void);
+
 /*
  * Memory that was the request's: aligned for O_DIRECT, of LOOP_ROOM bytes, a write's bytes at its
  * start. It is the handler's from now on, until loop_room_return by a thread of the loop.

@@ -135,6 +135,7 @@ static void read_now(fuse_req_t req, struct handle *handle, size_t size, off_t o
     const char *bytes = NULL;
     const ssize_t count = read_bytes(context_of(req), handle, size, offset, by_pages, &bytes);
 
+    loop_wait_end();
     reply(req, handle->inode, bytes, count);
 }
 

@@ -243,6 +243,7 @@ static void write_now(struct write *write)
     count = write_begin(write);
     if (count == 0)
         count = write_end(write, write_waiting(write));
+    loop_wait_end();
     reply(write->req, count);
 }
 

@@ -7,6 +7,10 @@
  * calls handover FILE CACHED DIRTY
  *     locks FILE as QEMU does, reads CACHED bytes, writes DIRTY bytes, unlocks it, and prints the
  *     nanoseconds of the locks and of the unlocks.
+ * calls hot FILE MILLISECONDS
+ *     opens FILE, locks it as QEMU does, hands it over and takes it back, reads it once, and then
+ *     blocks of 4 KiB of it again and again by that descriptor; prints how many and the
+ *     nanoseconds.
  * calls latency FILE LEAST
  *     reads blocks of 4 KiB of FILE past every cache, one after another, LEAST of them and until
  *     its input ends, and prints the nanoseconds within which half of the reads were answered, and
@@ -180,10 +184,40 @@ static int hand_over(const char *path, off_t cached, off_t dirty)
     return 0;
 }
 
-/* ---- latency ---- */
+/* ---- reads ---- */
 
 #define BLOCK ((size_t)4096)
 #define MOST_READS ((size_t)1 << 22)
+
+static void read_block(int fd, char *buffer, off_t blocks)
+{
+    if (pread(fd, buffer, BLOCK, random() % blocks * (off_t)BLOCK) != (ssize_t)BLOCK)
+        err(1, "a block");
+}
+
+static int read_hot(const char *path, int64_t most_ns)
+{
+    char *buffer = malloc(CHUNK);
+    const int fd = open(path, O_RDWR);
+    const off_t length = fd < 0 ? 0 : lseek(fd, 0, SEEK_END);
+    int64_t start, count = 0;
+
+    if (!buffer || length < (off_t)CHUNK)
+        err(1, "%s", path);
+    lock_all(fd, F_RDLCK);
+    lock_all(fd, F_UNLCK);
+    lock_all(fd, F_RDLCK);
+    touch(fd, buffer, length / (off_t)CHUNK * (off_t)CHUNK, false);
+    for (start = now_ns(); now_ns() - start < most_ns; count += 16) {
+        for (int i = 0; i < 16; i++)
+            read_block(fd, buffer, length / (off_t)BLOCK);
+    }
+    printf("%jd %jd\n", (intmax_t)count, (intmax_t)(now_ns() - start));
+    lock_all(fd, F_UNLCK);
+    close(fd);
+    free(buffer);
+    return 0;
+}
 
 static bool input_has_ended(void)
 {
@@ -213,8 +247,7 @@ static int measure_latency(const char *path, size_t least)
     while (count < MOST_READS && (count < least || !input_has_ended())) {
         const int64_t start = now_ns();
 
-        if (pread(fd, buffer, BLOCK, random() % blocks * (off_t)BLOCK) != (ssize_t)BLOCK)
-            err(1, "a block of %s", path);
+        read_block(fd, buffer, blocks);
         took[count++] = now_ns() - start;
     }
     qsort(took, count, sizeof(*took), compare_times);
@@ -231,8 +264,10 @@ int main(int argc, char **argv)
         return hand_over(argv[2], atoll(argv[3]), atoll(argv[4]));
     if (argc == 4 && strcmp(argv[1], "latency") == 0 && atoll(argv[3]) > 0)
         return measure_latency(argv[2], (size_t)atoll(argv[3]));
+    if (argc == 4 && strcmp(argv[1], "hot") == 0)
+        return read_hot(argv[2], atoll(argv[3]) * 1000000);
     if (argc != 4)
         errx(1, "usage: calls KIND PATH MILLISECONDS | calls handover FILE CACHED DIRTY | "
-                "calls latency FILE LEAST");
+                "calls hot FILE MILLISECONDS | calls latency FILE LEAST");
     return run_calls(argv[1], argv[2], atoll(argv[3]) * 1000000);
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """picture.py DIRECTORY NAME...: NAME.svg of NAME.tsv there. bench: bars a workload with their
-spread; handover: lines. Runs with the distribution's own Python, whose matplotlib is a package.
+spread, and the goals; handover: lines. Runs with the distribution's own Python, whose matplotlib is a package.
 """
 import csv
 import os
@@ -15,12 +15,28 @@ import matplotlib.pyplot as plot  # noqa: E402
 COLOURS = {"migfs": "#1b6ca8", "migfs-threads": "#44546a", "migfs-passthrough": "#6fb1de",
            "migfs-coherence-off": "#b5d5ee",
            "passthrough_hp": "#b7a57a", "passthrough_hp-daemon": "#8d99ae", "bindfs": "#e07a5f",
-           "mergerfs": "#81b29a"}
+           "mergerfs": "#81b29a", "passthrough_ll": "#c9ada7", "virtiofsd": "#f2cc8f"}
 
 
 def rows_of(directory, name):
     with open(os.path.join(directory, name), encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file, delimiter="\t"))
+
+
+def draw_bars(axes, places, mine, height, **style):
+    """places: y of each workload that there is a row of."""
+    ratios = [float(row["ratio"]) for row in mine]
+    spread = [[ratio - float(row["least"]) for ratio, row in zip(ratios, mine)],
+              [float(row["most"]) - ratio for ratio, row in zip(ratios, mine)]]
+    axes.barh(places, ratios, height, xerr=[[max(0, value) for value in side] for side in spread],
+              error_kw={"lw": 0.6, "ecolor": "#444444"}, **style)
+
+
+def draw_goals(axes, places, mine, height, **style):
+    found = [(y, float(row["goal"])) for y, row in zip(places, mine) if row["goal"]]
+    if found:
+        axes.vlines([goal for _, goal in found], [y - height / 2 for y, _ in found],
+                    [y + height / 2 for y, _ in found], color="#c0122f", lw=1.6, zorder=3, **style)
 
 
 def draw_bench(rows, path):
@@ -31,14 +47,10 @@ def draw_bench(rows, path):
     height = 0.8 / len(stacks)
     figure, axes = plot.subplots(figsize=(8, 0.9 + len(works) * (0.16 + 0.14 * len(stacks))))
     for i, stack in enumerate(stacks):
-        mine = {row["workload"]: row for row in rows if row["stack"] == stack}
-        ratios = [float(mine[work]["ratio"]) for work in works]
-        spread = [[ratio - float(mine[work]["least"]) for ratio, work in zip(ratios, works)],
-                  [float(mine[work]["most"]) - ratio for ratio, work in zip(ratios, works)]]
-        axes.barh([y - 0.4 + (i + 0.5) * height for y in range(len(works))], ratios, height,
-                  label=stack, color=COLOURS[stack],
-                  xerr=[[max(0, value) for value in side] for side in spread],
-                  error_kw={"lw": 0.6, "ecolor": "#444444"})
+        mine = [row for row in rows if row["stack"] == stack]
+        places = [works.index(row["workload"]) - 0.4 + (i + 0.5) * height for row in mine]
+        draw_bars(axes, places, mine, height, label=stack, color=COLOURS[stack])
+        draw_goals(axes, places, mine, height, label="goal" if i == 0 else None)
     axes.axvline(1, color="#444444", lw=0.8)
     axes.set_yticks(range(len(works)), works, fontsize=8)
     axes.invert_yaxis()

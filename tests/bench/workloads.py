@@ -5,8 +5,11 @@ import contextlib
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
+import time
 
+import stacks
 import testbed
 
 
@@ -22,6 +25,8 @@ class Workload:
     unit: str    # whole: of a rate with its "/s"
     run: object  # (bed, place, effort) -> Sample
     quick: bool = True
+    stacks: tuple = stacks.ORDINARY
+    in_guest: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +36,7 @@ class Effort:
     data_mib: int
     hot_mib: int
     copy_mib: int
+    files: int
 
 
 def fio(bed, effort, path, *arguments):
@@ -80,6 +86,61 @@ def of_calls(kind, quick=True):
     return Workload({"open": "open and close", "create": "create and unlink",
                      "lookup": "stat of a/b/c", "lock": "lock and unlock"}.get(kind, kind),
                     "calls/s", run, quick)
+
+
+def hot_after_hand_over(bed, place, effort):
+    path = place.data(effort.hot_mib)
+    before = place.cpu_s()
+    done = bed.run([testbed.binary("calls"), "hot", path, effort.milliseconds])
+    count, nanoseconds = map(int, done.stdout.split())
+    return Sample(count / nanoseconds * 1e9, (place.cpu_s() - before) * 1e6 / count)
+
+
+FILES_A_DIRECTORY = 100
+FILE_BYTES = 1000
+
+
+def history(count):
+    """For git fast-import: one commit of so many files, two directories deep."""
+    yield b"commit refs/heads/main\ncommitter bench <bench> 0 +0000\ndata 0\n"
+    for i in range(count):
+        directory = i // FILES_A_DIRECTORY
+        yield b"M 100644 inline %d/%d/%d\ndata %d\n%s\n" % (
+            directory // 10, directory, i, FILE_BYTES, (b"%d " % i).ljust(FILE_BYTES, b"x"))
+
+
+def repository(bed, count):
+    path = os.path.join(bed.root, f"repository{count}")
+    if not os.path.exists(path):
+        bed.run(["git", "init", "-q", "--bare", "-b", "main", path])
+        subprocess.run(["git", "-C", path, "fast-import", "--quiet"], check=True,
+                       input=b"".join(history(count)))
+    return path
+
+
+# passthrough_hp sets no times by name, and git gives up.
+CLONED = (*(name for name in stacks.ORDINARY if not name.startswith("passthrough_hp")),
+          "passthrough_ll")
+
+
+def clone(bed, place, effort):
+    path, target = repository(bed, effort.files), os.path.join(place.path, "clone")
+    before, started = place.cpu_s(), time.monotonic()
+    bed.run(["git", "clone", "-q", "--no-hardlinks", path, target], timeout_s=120)
+    seconds = time.monotonic() - started
+    cpu_us = (place.cpu_s() - before) * 1e6 / effort.files
+    shutil.rmtree(target)
+    return Sample(effort.files / seconds, cpu_us)
+
+
+def in_guest(name, *arguments):
+    def run(_bed, place, effort):
+        machine = place.guest(effort.data_mib)
+        before = place.cpu_s()
+        rate, count = machine.fio(effort.milliseconds, *arguments)
+        return Sample(rate, (place.cpu_s() - before) * 1e6 / max(count, 1))
+    return Workload(f"in a guest: {name}", "requests/s", run, quick=False,
+                    stacks=("native", "migfs", "migfs-passthrough", "virtiofsd"), in_guest=True)
 
 
 def drop_cached(place, path):
@@ -132,6 +193,7 @@ WORKLOADS = [
            "--direct=1", megabytes=True, quick=False),
     of_fio("4k hot cached read", "--rw=randread", "--bs=4k", "--ioengine=psync", "--invalidate=0",
            hot=True),
+    Workload("4k hot cached read, handed over", "requests/s", hot_after_hand_over),
     of_fio("4k write and fsync", "--rw=randwrite", "--bs=4k", "--ioengine=psync", "--fsync=1"),
     of_fio("eight synchronous writers", "--rw=randwrite", "--bs=4k", "--ioengine=psync",
            "--direct=1", "--numjobs=8"),
@@ -141,5 +203,15 @@ WORKLOADS = [
     of_calls("lookup"),
     of_calls("lock"),
     Workload("cp", "MB/s", copy),
+    Workload("git clone", "files/s", clone, stacks=CLONED),
     Workload("bytes read for one kept in memory", "bytes", page_cache, quick=False),
+    in_guest("4k random read, QD1", "--rw=randread", "--bs=4k", "--iodepth=1"),
+    in_guest("4k random read, QD32", "--rw=randread", "--bs=4k", "--iodepth=32"),
+    in_guest("4k random write, QD32", "--rw=randwrite", "--bs=4k", "--iodepth=32"),
 ]
+IN_PICTURE = (*(f"4k random {how}, {depth}, libaio" for depth in ("QD1", "QD32")
+                for how in ("read", "write")),
+              "1M sequential read, QD4", "1M sequential write, QD4",
+              "4k hot cached read, handed over", "4k write and fsync",
+              "eight synchronous writers", "cp", "git clone")
+

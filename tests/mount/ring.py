@@ -20,6 +20,7 @@ from testbed import binary, check, skip, wait_until  # noqa: E402
 MIB = 1 << 20
 SWITCH = "/proc/sys/kernel/io_uring_disabled"
 DEPTH = 32
+WRITERS = 16
 
 
 def rings(mount):
@@ -126,15 +127,15 @@ def errors(bed):
 
 
 class Writers:
-    """Eight that write one block each, over and over, until they are refused; side by side, if no
-    cached descriptor is open (linux/fs/fuse/iomode.c)."""
+    """So many that not each has a thread. Each writes a block of its own over and over, until it is
+    refused; side by side, if no cached descriptor is open (linux/fs/fuse/iomode.c)."""
 
     def __init__(self, path):
         self.fd = os.open(path, os.O_RDWR | os.O_DIRECT)
-        self.done = [0] * 8
-        self.refused = [None] * 8
+        self.done = [0] * WRITERS
+        self.refused = [None] * WRITERS
         self.threads = [threading.Thread(target=self._write, args=(i,), daemon=True)
-                        for i in range(8)]
+                        for i in range(WRITERS)]
         for thread in self.threads:
             thread.start()
 
@@ -156,8 +157,8 @@ class Writers:
 
 def blocks(path):
     with open(path, "rb") as file:
-        data = file.read(8 * 4096)
-    return [int.from_bytes(data[i * 4096:i * 4096 + 8], "little") for i in range(8)]
+        data = file.read(WRITERS * 4096)
+    return [int.from_bytes(data[i * 4096:i * 4096 + 8], "little") for i in range(WRITERS)]
 
 
 def handed_over(bed):
@@ -165,7 +166,7 @@ def handed_over(bed):
     source = bed.directory("source")
     path = f"{source}/image"
     with open(path, "wb") as file:
-        file.write(bytes(8 * 4096))
+        file.write(bytes(WRITERS * 4096))
     mount = bed.mount_migfs(source)
     for _ in range(20):
         holder = os.open(f"{mount.path}/image", os.O_RDWR | os.O_DIRECT)  # see Writers

@@ -140,16 +140,18 @@ class Serial:
 class Guest:
     """What a running guest consists of, wherever it runs: memory, serial line. Boots from its disk."""
 
+    memory_bytes = GUEST_BYTES
+
     def __init__(self, on_counts=lambda counts: None):
         self.serial = Serial(on_counts)
         self.memory = os.memfd_create("guest-memory")
-        os.truncate(self.memory, GUEST_BYTES)
+        os.truncate(self.memory, self.memory_bytes)
 
     def arguments(self):
         memory = f"/proc/self/fd/{self.memory}"
-        return ["-object", f"memory-backend-file,id=memory,size={GUEST_BYTES},mem-path={memory},"
-                           "share=on",
-                "-machine", "memory-backend=memory", "-m", str(GUEST_BYTES >> 20),
+        return ["-object", f"memory-backend-file,id=memory,size={self.memory_bytes},"
+                           f"mem-path={memory},share=on",
+                "-machine", "memory-backend=memory", "-m", str(self.memory_bytes >> 20),
                 "-chardev", "stdio,id=serial,signal=off", "-serial", "chardev:serial"]
 
     def close(self):
