@@ -56,12 +56,23 @@ def read_whole(path):
             pass
 
 
+def drop_cached(place, path):
+    """Of a clean file: what the stack keeps, then what the file system below does. fio drops what it
+    sees itself: with the native file that is below, and each write past the cache is spared the
+    page that it would have to drop."""
+    for seen in (path, os.path.join(place.source, os.path.relpath(path, place.path))):
+        with open(seen, "rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def of_fio(name, *arguments, megabytes=False, hot=False, quick=True):
     def run(bed, place, effort):
         path = place.data(effort.hot_mib if hot else effort.data_mib)
         with place.owned(path) if hot else contextlib.nullcontext():
             if hot:
                 read_whole(path)
+            else:
+                drop_cached(place, path)
             before = place.cpu_s()
             requests, count, seconds = fio(bed, effort, path, *arguments)
         cpu_us = (place.cpu_s() - before) * 1e6 / max(requests, 1)
@@ -141,13 +152,6 @@ def in_guest(name, *arguments):
         return Sample(rate, (place.cpu_s() - before) * 1e6 / max(count, 1))
     return Workload(f"in a guest: {name}", "requests/s", run, quick=False,
                     stacks=("native", "migfs", "migfs-passthrough", "virtiofsd"), in_guest=True)
-
-
-def drop_cached(place, path):
-    """Of a clean file: what the stack keeps, then what the file system below does."""
-    for seen in (path, os.path.join(place.source, os.path.relpath(path, place.path))):
-        with open(seen, "rb") as file:
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def copy(bed, place, effort):
