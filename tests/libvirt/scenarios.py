@@ -36,6 +36,8 @@ BROKEN_OFF = ("Unable to shutdown socket", "Unable to read from socket", "Channe
 # And when migfs has died below a guest.
 DISK_GONE = ("Transport endpoint is not connected", "Unable to remove disk metadata")
 LOCKED = 'Failed to get "write" lock'
+# Whose image is opened anew where the guest comes to: over a twin on NFS they end either way.
+MAY_BE_RIGHT = ("ten_migrations_of_a_qcow2_image", "saved_here_restored_there")
 
 
 def scenario(*twins, **arguments):
@@ -426,7 +428,8 @@ def run():
         for layer in ("migfs", *twins):
             try:
                 outcome = run_over(place, name, layer)
-                right = (outcome is None) == (layer == "migfs")
+                right = outcome is None if layer == "migfs" else (
+                    outcome is not None or name in MAY_BE_RIGHT and not place.caches_always)
             except (testbed.TestFailure, OSError) as failure:
                 outcome, right = failure, False
             if not right:

@@ -17,7 +17,9 @@ FAST = "1G"
 
 
 class Place:
-    """On this machine: mounts by ctofs, which caches as badly as NFS may."""
+    """On this machine: mounts by ctofs, which caches as badly as NFS may. caches_always: what was
+    read before is read again for certain, and not only where its client has not asked since."""
+    caches_always = True
 
     @contextlib.contextmanager
     def site(self, bed, layer, **arguments):
@@ -29,6 +31,7 @@ class Place:
 
 class NfsPlace:
     """In the lab's machine: NFS 4.2, in a directory of its own for each scenario."""
+    caches_always = False
 
     def __init__(self):
         import cell
@@ -176,9 +179,9 @@ class Site:
 
     def host_dies(self, host):
         """It loses its network and all that runs on it; its last words are not asked for."""
-        self.cut(host.name)
-        host.die()
         self.dead.append(host)
+        self.cut(host.name)
+        host.fail()
 
     def alive(self):
         return [host for host in (self.a, self.b) if host not in self.dead]

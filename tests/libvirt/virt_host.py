@@ -145,10 +145,14 @@ class VirtHost:
             os.kill(int(file.read()), signal.SIGKILL)
         process.wait()
 
-    def die(self):
-        """All that runs on it, at once."""
+    def fail(self):
+        """All that runs on it ends; what waits for a server that it cannot reach, when it can."""
         self.process.kill()
         self.process.wait()
+
+    def die(self):
+        """All that runs on it, at once."""
+        self.fail()
         testbed.check(testbed.wait_exit(int(self.init), patience(30)), f"{self.name} does not die")
 
     def layer_end(self):
