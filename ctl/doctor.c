@@ -171,8 +171,8 @@ static bool append(struct findings *findings, const void *bytes, size_t length)
     return true;
 }
 
-/* Until the child has closed its end: true. Or it says nothing for too long. */
-static bool receive(struct findings *findings, int fd)
+/* Until the child has closed its end: 0. Or it says nothing for too long: ETIMEDOUT. */
+static int receive(struct findings *findings, int fd)
 {
     struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
     char bytes[4096];
@@ -181,11 +181,11 @@ static bool receive(struct findings *findings, int fd)
     while (poll(&poll_fd, 1, CHECK_MOST_MS) > 0) {
         count = read(fd, bytes, sizeof(bytes));
         if (count <= 0)
-            return count == 0;
+            return count == 0 ? 0 : errno;
         if (!append(findings, bytes, (size_t)count))
-            return false;
+            return ENOMEM;
     }
-    return false;
+    return ETIMEDOUT;
 }
 
 static bool append_stuck(struct findings *findings)
@@ -226,15 +226,14 @@ static int findings_collect(struct findings *findings, const char *path)
         _exit(examine(path, ends[1]));
     }
     (void)close(ends[1]); /* the child's */
-    const bool has_ended = receive(findings, ends[0]);
+    const int error = receive(findings, ends[0]);
     (void)close(ends[0]);
-    if (!has_ended) {
+    if (error != 0) {
         (void)kill(child, SIGKILL); /* ours, and not waited for yet */
-        if (!append_stuck(findings)) {
-            complain("out of memory; free some, and run it again");
-            return -1;
-        }
-        return 0; /* the kernel may hold it as long as the server is away */
+        if (error == ETIMEDOUT && append_stuck(findings))
+            return 0; /* the kernel may hold it as long as the server is away */
+        complain("out of memory; free some, and run it again");
+        return -1;
     }
     if (waitpid(child, &status, 0) == child && WIFEXITED(status) &&
         WEXITSTATUS(status) == EXIT_DONE)

@@ -22,6 +22,8 @@ static const char *open_error(int error)
     case EMFILE: /* the daemon's: this process has few */
         return "Too many open files: the daemon has no descriptors left; raise LimitNOFILE= of its "
                "unit and mount anew";
+    case ENOTCONN:
+        return "its daemon has ended; umount it, and mount it anew";
     default:
         return strerror(error);
     }

@@ -110,30 +110,34 @@ def a_source_before_it_is_mounted(bed):
     check(os.listdir(source) == [], f"left: {os.listdir(source)}")
 
 
+def without_mounts(*kept):
+    """A shell script's part that unmounts each other migfs where it runs."""
+    paths = " | ".join(shlex.quote(mount.path) for mount in kept) or "''"
+    return f"""
+sed -n 's/^\\([^ ]* \\)\\{{4\\}}\\([^ ]*\\) .* - fuse.migfs .*/\\2/p' /proc/self/mountinfo |
+    while read -r path; do case $path in {paths}) ;; *) umount -l "$path" ;; esac; done
+"""
+
+
 def all_mounts_without_an_argument(bed):
     mounts = [served(bed)[1] for _ in range(2)]
-    found = doctor(bed)
+    found = doctor(bed, script=without_mounts(*mounts))
     paths = [report.path for report in found]
     check(all(mount.path in paths for mount in mounts), f"{paths}")
 
 
-ALONE = """
-sed -n 's/^\\([^ ]* \\)\\{4\\}\\([^ ]*\\) .* - fuse.migfs .*/\\2/p' /proc/self/mountinfo |
-    while read -r path; do umount -l "$path"; done
-"""
-
-
 def no_mount_is_said(bed):
-    report = doctor(bed, script=ALONE)
+    report = doctor(bed, script=without_mounts())
     check(report.path is None, f"path {report.path}")
     check(set(report.findings) == ALWAYS, f"{set(report.findings)}")
-    said = bed.run(["unshare", "-m", "sh", "-c", ALONE + f"exec {binary('migfsctl')} doctor"],
-                   expect=None)
+    said = bed.run(["unshare", "-m", "sh", "-c",
+                    without_mounts() + f"exec {binary('migfsctl')} doctor"], expect=None)
     check("no migfs is mounted here" in said.stderr and "SOURCE" in said.stderr, said.stderr)
     conf = "/etc/libvirt/qemu.conf"
-    doctor(bed, script=ALONE, files={conf: "", LENS: KNOWN}).expect(
+    doctor(bed, script=without_mounts(), files={conf: "", LENS: KNOWN}).expect(
         "libvirt", "red", "takes what migfs mounts for a local disk", '[ "MOUNTPOINT" ]')
-    doctor(bed, script=ALONE, files={conf: 'shared_filesystems = [ "/a" ]\n', LENS: KNOWN}).expect(
+    some = 'shared_filesystems = [ "/a" ]\n'
+    doctor(bed, script=without_mounts(), files={conf: some, LENS: KNOWN}).expect(
         "libvirt", "green", "names some directories")
 
 
@@ -159,6 +163,19 @@ def bad_arguments_are_refused(bed):
                                       (FAILED, "not a directory", path)):
         result = bed.run([binary("migfsctl"), "doctor", *arguments], expect=status)
         check(words in result.stderr, result.stderr)
+
+
+def a_daemon_that_has_ended_is_said(bed):
+    """And the other mounts are examined."""
+    ended, mount = (served(bed)[1] for _ in range(2))
+    ended.kill()
+    result = bed.run(["unshare", "-m", "sh", "-c", without_mounts(ended, mount) +
+                      f"exec {binary('migfsctl')} doctor"], expect=FAILED)
+    check(f"{ended.path}: its daemon has ended; umount it, and mount it anew" in result.stderr,
+          result.stderr)
+    check(f"{mount.path}:\n" in result.stdout, result.stdout)
+    ended.abort()
+    mount.umount()
 
 
 def a_store_that_does_not_answer_is_red(bed):
@@ -253,6 +270,14 @@ def memory(bed):
     report = doctor(bed, mount.path, files={f"/proc/{mount.pid}/cgroup": "0::/unit/of/it",
                                             "/sys/fs/cgroup/unit/memory.max": "100000000"})
     report.expect("limits", "yellow", "95 MiB", "MemoryMax=")
+    mount.umount()
+
+
+def a_daemon_that_is_not_seen(bed):
+    mount = bed.mount_migfs(bed.directory("source"))
+    doctor(bed, mount.path, before=("unshare", "--pid", "--fork", "--mount-proc")).expect(
+        "limits", "yellow", f"the limits of the daemon, process {mount.pid}, cannot be seen",
+        "in the daemon's pid namespace")
     mount.umount()
 
 
@@ -739,19 +764,20 @@ def images_served_by_migfs(bed):
     os.close(fd)
 
 
-CHECKS = (a_right_setup_is_green, a_source_before_it_is_mounted, all_mounts_without_an_argument,
-          no_mount_is_said, lines_have_colour_check_text_and_mend, bad_arguments_are_refused,
-          a_store_that_does_not_answer_is_red, kernel, libfuse, io_uring, selinux, apparmor,
-          memory, descriptors, libvirt_settings, a_libvirt_that_ignores_the_setting, guests,
-          mount_options, passthrough, another_version_than_is_installed, source_that_is_not_seen, store, records,
-          others_than_root, hosts_that_agree_are_green, hosts_that_do_not_are_said,
-          what_is_no_beacon_does_no_harm, what_a_killed_doctor_left_is_removed,
-          hosts_of_one_machine_id, a_crash_and_a_reboot_make_no_clone,
-          the_mount_s_own_beacon_is_missed, openers, a_mount_below_its_source_is_not_past_it,
-          images_written_past_their_record,
-          images_served_without_migfs, images_of_a_silent_host_are_not_asked_about,
-          images_whose_record_is_not_read, images_of_another_device,
-          images_where_a_listing_tells_no_types, images_served_by_migfs)
+CHECKS = (
+    a_right_setup_is_green, a_source_before_it_is_mounted, all_mounts_without_an_argument,
+    no_mount_is_said, lines_have_colour_check_text_and_mend, bad_arguments_are_refused,
+    a_daemon_that_has_ended_is_said, a_store_that_does_not_answer_is_red, kernel, libfuse,
+    io_uring, selinux, apparmor, memory, a_daemon_that_is_not_seen, descriptors,
+    libvirt_settings, a_libvirt_that_ignores_the_setting, guests, mount_options, passthrough,
+    another_version_than_is_installed, source_that_is_not_seen, store, records,
+    others_than_root, hosts_that_agree_are_green, hosts_that_do_not_are_said,
+    what_is_no_beacon_does_no_harm, what_a_killed_doctor_left_is_removed,
+    hosts_of_one_machine_id, a_crash_and_a_reboot_make_no_clone,
+    the_mount_s_own_beacon_is_missed, openers, a_mount_below_its_source_is_not_past_it,
+    images_written_past_their_record, images_served_without_migfs,
+    images_of_a_silent_host_are_not_asked_about, images_whose_record_is_not_read,
+    images_of_another_device, images_where_a_listing_tells_no_types, images_served_by_migfs)
 
 
 if __name__ == "__main__":

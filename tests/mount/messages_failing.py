@@ -14,6 +14,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import forged_beacon  # noqa: E402
 import testbed  # noqa: E402
 from testbed import binary, check  # noqa: E402
 
@@ -350,6 +351,17 @@ def others_seen_by_doctor(bed):
     mount.umount()
 
 
+def a_host_that_is_not_judged_without_memory(bed):
+    source, failing = new(bed, "source"), Failing(bed)
+    forged_beacon.write(source, "b")
+
+    def said_without(turn):
+        failing.say("alloc", errno.ENOMEM, turn, 1)
+        return doctor(bed, source, failing.env)
+    check(any("is not judged; mend: try again" in said_without(turn)
+              for turn in range(CALLS_MOST)), "it is judged without memory")
+
+
 @contextlib.contextmanager
 def as_nfs(bed, source, options="vers=4.2", lease_s=None):
     """The environment in which a mountpoint looks like NFS to doctor, for what no server gives here."""
@@ -421,7 +433,8 @@ CHECKS = (
     a_lock_that_is_had_after_a_wait_without_memory,
     pages_that_the_kernel_does_not_drop, a_backing_file_that_the_kernel_keeps,
     commands_without_memory, commands_without_processes, a_watch_without_threads,
-    another_migfs_than_the_command, others_seen_by_doctor, nfs_that_no_lab_has,
+    another_migfs_than_the_command, others_seen_by_doctor,
+    a_host_that_is_not_judged_without_memory, nfs_that_no_lab_has,
     a_store_that_gives_no_lock_or_answer)
 
 
