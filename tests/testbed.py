@@ -21,7 +21,10 @@ directory), MIGFS_STACK (what `mount_stack` mounts; default migfs), MIGFS_MESSAG
 keeps what programs print, for messages.py).
 """
 
+import concurrent.futures
 import faulthandler
+import functools
+import multiprocessing
 import os
 import re
 import select
@@ -37,7 +40,7 @@ import time
 TESTS_DIR = os.path.dirname(os.path.abspath(__file__))
 TOP_DIR = os.path.dirname(TESTS_DIR)
 CONNECTIONS = "/sys/fs/fuse/connections"
-EXIT_SKIPPED = 77
+EXIT_PASSED, EXIT_FAILED, EXIT_SKIPPED = 0, 1, 77
 
 # The unprivileged caller: an id of its own, and groups beside it.
 USER_UID = 1000
@@ -638,27 +641,39 @@ class Testbed:
                        check=False)
 
 
-def run_checks(name, checks, deadline_s=60):
+def _outcome(name, function, deadline_s):
+    """What its test alone would exit with."""
+    try:
+        with Testbed(name, deadline_s=deadline_s) as bed:
+            function(bed)
+    except (TestFailure, OSError, subprocess.SubprocessError) as failure:
+        print(f"{function.__name__}: {failure}", flush=True)
+        return EXIT_FAILED
+    except SystemExit as ended:
+        if ended.code != EXIT_SKIPPED:
+            raise
+        return EXIT_SKIPPED
+    return EXIT_PASSED
+
+
+def run_checks(name, checks, deadline_s=60, at_once=1):
     """Runs functions of a Testbed, each in its own, or those that the command line names. One that
-    skips makes the whole test a skipped one, unless another fails: it is no pass."""
-    wanted = sys.argv[1:]
+    skips makes the whole test a skipped one, unless another fails: it is no pass. More than one at
+    once, each in a process: for checks that mostly wait, and bear with the mounts of others."""
+    wanted = [function for function in checks
+              if not sys.argv[1:] or function.__name__ in sys.argv[1:]]
     require_root()
     require_fuse()
     os.umask(0o022)
-    failed, skipped = [], []
-    for function in checks:
-        if wanted and function.__name__ not in wanted:
-            continue
-        try:
-            with Testbed(name, deadline_s=deadline_s) as bed:
-                function(bed)
-        except (TestFailure, OSError, subprocess.SubprocessError) as failure:
-            failed.append(function.__name__)
-            print(f"{function.__name__}: {failure}", flush=True)
-        except SystemExit as ended:
-            if ended.code != EXIT_SKIPPED:
-                raise
-            skipped.append(function.__name__)
+    run = functools.partial(_outcome, name, deadline_s=deadline_s)
+    if at_once == 1:
+        outcomes = list(map(run, wanted))
+    else:
+        with concurrent.futures.ProcessPoolExecutor(
+                at_once, multiprocessing.get_context("fork")) as pool:
+            outcomes = list(pool.map(run, wanted))
+    failed, skipped = ([function.__name__ for function, outcome in zip(wanted, outcomes)
+                        if outcome == status] for status in (EXIT_FAILED, EXIT_SKIPPED))
     check(not failed, f"{len(failed)} of {len(checks)} checks: {' '.join(failed)}")
     if skipped:
         skip(f"{len(skipped)} of {len(checks)} checks: {' '.join(skipped)}")
@@ -670,6 +685,6 @@ def main(test):
         test()
     except TestFailure as failure:
         print(f"FAILED: {failure}", file=sys.stderr, flush=True)
-        sys.exit(1)
+        sys.exit(EXIT_FAILED)
     print("passed", flush=True)
-    sys.exit(0)
+    sys.exit(EXIT_PASSED)

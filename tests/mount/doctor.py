@@ -781,4 +781,4 @@ CHECKS = (
 
 
 if __name__ == "__main__":
-    testbed.main(lambda: testbed.run_checks("doctor", CHECKS, deadline_s=120))
+    testbed.main(lambda: testbed.run_checks("doctor", CHECKS, deadline_s=120, at_once=6))
