@@ -5,13 +5,13 @@
 #include "description.h"
 #include "lock.h"
 #include "metadata.h"
-#include "monotonic.h"
 #include "notify.h"
 #include "pool.h"
 #include "protect.h"
 #include "record_file.h"
 #include "report.h"
 #include "stats.h"
+#include "watch_thread.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -324,17 +324,14 @@ int guard_check(struct context *context, struct handle *handle)
 #define UNKNOWN_PERIOD_MS 30000
 
 struct guard_watch {
+    struct watch_thread thread;
     struct context *context;
     unsigned period_ms;
     unsigned sure_ms; /* after its locks were there they are still; 0: not known */
-    pthread_t thread;
-    bool is_started;
 
-    pthread_mutex_t mutex;
-    pthread_cond_t changed;
-    unsigned guarded; /* inodes */
-    bool is_asked;    /* some inode's guard_check_is_due */
-    bool is_ending;
+    /* its mutex: */
+    unsigned guarded;   /* inodes */
+    bool is_asked;      /* some inode's guard_check_is_due */
     unsigned under_way; /* checks */
 };
 
@@ -344,19 +341,16 @@ static void count_guarded(struct context *context, bool before, bool after)
 
     if (before == after)
         return;
-    pthread_mutex_lock(&watch->mutex);
+    pthread_mutex_lock(&watch->thread.mutex);
     watch->guarded += after ? 1 : -1U;
-    pthread_cond_broadcast(&watch->changed);
-    pthread_mutex_unlock(&watch->mutex);
+    pthread_cond_broadcast(&watch->thread.changed);
+    pthread_mutex_unlock(&watch->thread.mutex);
 }
 
 /* Those that have a check due are looked at now. */
 static void ask(struct guard_watch *watch)
 {
-    pthread_mutex_lock(&watch->mutex);
-    watch->is_asked = true;
-    pthread_cond_broadcast(&watch->changed);
-    pthread_mutex_unlock(&watch->mutex);
+    watch_thread_tell(&watch->thread, &watch->is_asked);
 }
 
 void guard_confirm(struct context *context, struct inode *inode)
@@ -409,10 +403,10 @@ static void checked(struct context *context, struct inode *inode, int error, voi
     (void)context;
     (void)inode;
     (void)error;
-    pthread_mutex_lock(&watch->mutex);
+    pthread_mutex_lock(&watch->thread.mutex);
     watch->under_way--;
-    pthread_cond_broadcast(&watch->changed);
-    pthread_mutex_unlock(&watch->mutex);
+    pthread_cond_broadcast(&watch->thread.changed);
+    pthread_mutex_unlock(&watch->thread.mutex);
 }
 
 static void run_check(struct context *context, struct job *job)
@@ -443,14 +437,14 @@ static void check_and_wait(struct guard_watch *watch, struct inode *inode)
         return; /* the next round looks again */
     *job = (struct job){
         .inode = inode, .run = run_check, .free = free_check, .done = checked, .done_data = watch};
-    pthread_mutex_lock(&watch->mutex);
+    pthread_mutex_lock(&watch->thread.mutex);
     watch->under_way++;
-    pthread_mutex_unlock(&watch->mutex);
+    pthread_mutex_unlock(&watch->thread.mutex);
     pool_submit(watch->context->pool, job);
-    pthread_mutex_lock(&watch->mutex);
+    pthread_mutex_lock(&watch->thread.mutex);
     while (watch->under_way > 0)
-        pthread_cond_wait(&watch->changed, &watch->mutex);
-    pthread_mutex_unlock(&watch->mutex);
+        pthread_cond_wait(&watch->thread.changed, &watch->thread.mutex);
+    pthread_mutex_unlock(&watch->thread.mutex);
 }
 
 struct round {
@@ -468,9 +462,9 @@ static int visit(struct inode *inode, void *data)
     pthread_mutex_unlock(&inode->mutex);
     if (is_due)
         check_and_wait(watch, inode);
-    pthread_mutex_lock(&watch->mutex);
-    const bool ends = watch->is_ending;
-    pthread_mutex_unlock(&watch->mutex);
+    pthread_mutex_lock(&watch->thread.mutex);
+    const bool ends = watch->thread.is_ending;
+    pthread_mutex_unlock(&watch->thread.mutex);
     return ends;
 }
 
@@ -484,15 +478,15 @@ static bool wait_round(struct guard_watch *watch)
     int64_t due_ns = pool_now_ns() + watch->period_ms * INT64_C(1000000);
     int error = 0;
 
-    while (!watch->is_ending && !watch->is_asked && error != ETIMEDOUT) {
+    while (!watch->thread.is_ending && !watch->is_asked && error != ETIMEDOUT) {
         if (watch->guarded == 0) {
-            pthread_cond_wait(&watch->changed, &watch->mutex);
+            pthread_cond_wait(&watch->thread.changed, &watch->thread.mutex);
             due_ns = pool_now_ns() + watch->period_ms * INT64_C(1000000);
             continue;
         }
         const struct timespec due = {.tv_sec = due_ns / 1000000000, .tv_nsec = due_ns % 1000000000};
 
-        error = pthread_cond_timedwait(&watch->changed, &watch->mutex, &due);
+        error = pthread_cond_timedwait(&watch->thread.changed, &watch->thread.mutex, &due);
     }
     watch->is_asked = false;
     return error == ETIMEDOUT;
@@ -503,14 +497,14 @@ static void *watch_run(void *data)
     struct guard_watch *watch = data;
     struct round round = {.watch = watch};
 
-    pthread_mutex_lock(&watch->mutex);
-    while (!watch->is_ending) {
+    pthread_mutex_lock(&watch->thread.mutex);
+    while (!watch->thread.is_ending) {
         round.is_of_all = wait_round(watch);
-        pthread_mutex_unlock(&watch->mutex);
+        pthread_mutex_unlock(&watch->thread.mutex);
         (void)inode_each_open(watch->context->inodes, visit, &round); /* -ENOMEM: the next round */
-        pthread_mutex_lock(&watch->mutex);
+        pthread_mutex_lock(&watch->thread.mutex);
     }
-    pthread_mutex_unlock(&watch->mutex);
+    pthread_mutex_unlock(&watch->thread.mutex);
     return NULL;
 }
 
@@ -521,42 +515,31 @@ struct guard_watch *guard_watch_new(struct context *context)
     if (!watch)
         return NULL;
     watch->context = context;
-    pthread_mutex_init(&watch->mutex, NULL); /* cannot fail with default attributes */
-    monotonic_cond_init(&watch->changed);
+    watch_thread_init(&watch->thread);
     return watch;
 }
 
 int guard_watch_start(struct guard_watch *watch)
 {
     const unsigned lease = watch->context->lease_ms;
-    int error;
 
     if (!is_guarded_mount(watch->context))
         return 0;
     watch->period_ms = lease > 0 ? lease / 3 : UNKNOWN_PERIOD_MS;
     watch->sure_ms = lease / 3 * 2;
-    error = pthread_create(&watch->thread, NULL, watch_run, watch);
-    watch->is_started = error == 0;
-    return -error;
+    return watch_thread_start(&watch->thread, "migfs-guard", watch_run, watch);
 }
 
 void guard_watch_stop(struct guard_watch *watch)
 {
-    if (!watch || !watch->is_started)
-        return;
-    pthread_mutex_lock(&watch->mutex);
-    watch->is_ending = true;
-    pthread_cond_broadcast(&watch->changed);
-    pthread_mutex_unlock(&watch->mutex);
-    pthread_join(watch->thread, NULL);
-    watch->is_started = false;
+    if (watch)
+        watch_thread_stop(&watch->thread);
 }
 
 void guard_watch_free(struct guard_watch *watch)
 {
     if (!watch)
         return;
-    pthread_cond_destroy(&watch->changed);
-    pthread_mutex_destroy(&watch->mutex);
+    watch_thread_deinit(&watch->thread);
     free(watch);
 }

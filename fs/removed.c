@@ -4,10 +4,10 @@
 #include "acting.h"
 #include "file_name.h"
 #include "log.h"
-#include "monotonic.h"
 #include "pool.h"
 #include "record_directory.h"
 #include "record_file.h"
+#include "watch_thread.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -399,22 +399,16 @@ void removed_collect(struct context *context)
 /* ---- the watch ---- */
 
 struct removed_watch {
+    struct watch_thread thread;
     struct context *context;
-    pthread_t thread;
-    bool is_started;
 
-    pthread_mutex_t mutex;
-    pthread_cond_t changed;
+    /* its mutex: */
     bool is_wanted; /* something is kept */
-    bool is_ending;
 };
 
 static void wake(struct removed_watch *watch)
 {
-    pthread_mutex_lock(&watch->mutex);
-    watch->is_wanted = true;
-    pthread_cond_broadcast(&watch->changed);
-    pthread_mutex_unlock(&watch->mutex);
+    watch_thread_tell(&watch->thread, &watch->is_wanted);
 }
 
 static void run_collect(struct context *context, struct job *job)
@@ -447,27 +441,27 @@ static bool wait_round(struct removed_watch *watch)
     struct timespec until;
     int error = 0;
 
-    while (!watch->is_wanted && !watch->is_ending)
-        pthread_cond_wait(&watch->changed, &watch->mutex);
+    while (!watch->is_wanted && !watch->thread.is_ending)
+        pthread_cond_wait(&watch->thread.changed, &watch->thread.mutex);
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += LOOK_AGAIN_S;
-    while (!watch->is_ending && error == 0)
-        error = pthread_cond_timedwait(&watch->changed, &watch->mutex, &until);
+    while (!watch->thread.is_ending && error == 0)
+        error = pthread_cond_timedwait(&watch->thread.changed, &watch->thread.mutex, &until);
     watch->is_wanted = false;
-    return !watch->is_ending;
+    return !watch->thread.is_ending;
 }
 
 static void *watch_run(void *data)
 {
     struct removed_watch *watch = data;
 
-    pthread_mutex_lock(&watch->mutex);
+    pthread_mutex_lock(&watch->thread.mutex);
     while (wait_round(watch)) {
-        pthread_mutex_unlock(&watch->mutex);
+        pthread_mutex_unlock(&watch->thread.mutex);
         submit_collect(watch->context);
-        pthread_mutex_lock(&watch->mutex);
+        pthread_mutex_lock(&watch->thread.mutex);
     }
-    pthread_mutex_unlock(&watch->mutex);
+    pthread_mutex_unlock(&watch->thread.mutex);
     return NULL;
 }
 
@@ -478,39 +472,27 @@ struct removed_watch *removed_watch_new(struct context *context)
     if (!watch)
         return NULL;
     watch->context = context;
-    pthread_mutex_init(&watch->mutex, NULL); /* cannot fail with default attributes */
-    monotonic_cond_init(&watch->changed);
+    watch_thread_init(&watch->thread);
     return watch;
 }
 
 int removed_watch_start(struct removed_watch *watch)
 {
-    int error;
-
     if (!keeps(watch->context))
         return 0;
-    error = pthread_create(&watch->thread, NULL, watch_run, watch);
-    watch->is_started = error == 0;
-    return -error;
+    return watch_thread_start(&watch->thread, "migfs-removed", watch_run, watch);
 }
 
 void removed_watch_stop(struct removed_watch *watch)
 {
-    if (!watch || !watch->is_started)
-        return;
-    pthread_mutex_lock(&watch->mutex);
-    watch->is_ending = true;
-    pthread_cond_broadcast(&watch->changed);
-    pthread_mutex_unlock(&watch->mutex);
-    pthread_join(watch->thread, NULL);
-    watch->is_started = false;
+    if (watch)
+        watch_thread_stop(&watch->thread);
 }
 
 void removed_watch_free(struct removed_watch *watch)
 {
     if (!watch)
         return;
-    pthread_cond_destroy(&watch->changed);
-    pthread_mutex_destroy(&watch->mutex);
+    watch_thread_deinit(&watch->thread);
     free(watch);
 }
