@@ -292,7 +292,10 @@ class Mount:
             pass  # already gone with its last mount
 
     def signal(self, number):
+        """One that is stopped reads no request any more when this returns."""
         os.kill(self.pid, number)
+        if number == signal.SIGSTOP:
+            wait_until(lambda: set(_states(self.pid)) == {"T"}, what=f"{self.pid} to stop")
 
     def kill(self):
         """SIGKILL, as a crash would be."""
@@ -303,6 +306,13 @@ class Mount:
         except ProcessLookupError:
             pass
         wait_exit(self.pid, 10)
+
+
+def _states(pid):
+    """Of its threads: a letter each (proc_pid_stat(5))."""
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{thread}/stat", encoding="utf-8") as file:
+            yield file.read().rpartition(")")[2].split()[0]
 
 
 class Failed:
