@@ -24,6 +24,7 @@ static const enum handoff_step orders[][MOST_STEPS] = {
     [HANDOFF_SHARE] =
         {
             HANDOFF_STEP_LOCK,
+            HANDOFF_STEP_TEST, /* where it was handed over */
             HANDOFF_STEP_DROP,
             HANDOFF_STEP_READ_RECORD,
             HANDOFF_STEP_INVALIDATE,
@@ -167,13 +168,14 @@ static const enum handoff_step *order_of(const struct handoff *handoff)
     return handoff_takes_locks(handoff->plan.kind) ? acquire_undo : release_undo;
 }
 
-static bool applies(const struct handoff *handoff, enum handoff_step step)
+static bool applies(const struct handoff *handoff, const struct owner *owner,
+                    enum handoff_step step)
 {
     const struct handoff_plan *plan = &handoff->plan;
 
     switch (step) {
     case HANDOFF_STEP_TEST:
-        return plan->tests;
+        return plan->tests && (plan->kind != HANDOFF_SHARE || owner->standing == OWNER_HANDED_OVER);
     case HANDOFF_STEP_READ_RECORD:
     case HANDOFF_STEP_VERIFY: /* a contest goes past it */
         return plan->keeps_record;
@@ -204,24 +206,35 @@ static void enter_record(struct handoff *handoff, const struct owner *owner)
 }
 
 /*
- * A latched fence takes a full acquire. So does one that has handed over: a QEMU that is about to
- * own takes 101 first, and has no right to write before it is tested.
+ * A latched fence takes a full acquire. One that has handed over shares only what was tested: a
+ * QEMU that is about to own takes 101 first, and may find that another host owns.
  */
-static void share(struct owner *owner)
+static void share(struct owner *owner, bool is_tested)
 {
-    if (owner->standing != OWNER_LOST && owner->standing != OWNER_HANDED_OVER)
-        owner->standing = OWNER_SHARES;
+    const bool handed_over = owner->standing == OWNER_HANDED_OVER;
+
+    if (owner->standing == OWNER_LOST || (handed_over && !is_tested))
+        return;
+    owner->shares_again = handed_over;
+    owner->standing = OWNER_SHARES;
 }
 
 /*
- * A reader hands nothing over, unless its handles shall be stopped. `recorded` is the record's: it
- * stays where that could not be written.
+ * Whether the handles of now are stopped with a release. A reader hands nothing over, unless its
+ * handles shall be stopped; what was handed over before it was shared is so again.
  */
+static bool stops(const struct owner *owner, bool stops_handles)
+{
+    return owner->writing || owner->shares_again || stops_handles;
+}
+
+/* `recorded` is the record's: it stays where that could not be written. */
 static void hand_over(struct owner *owner, bool stops_handles)
 {
     if (owner->standing != OWNER_LOST)
-        owner->standing = owner->writing || stops_handles ? OWNER_HANDED_OVER : OWNER_NEVER;
+        owner->standing = stops(owner, stops_handles) ? OWNER_HANDED_OVER : OWNER_NEVER;
     owner->writing = false;
+    owner->shares_again = false;
 }
 
 /*
@@ -235,7 +248,7 @@ static void enter_unlock(struct handoff *handoff, struct owner *owner)
     if (handoff->plan.takes_back && owner->standing == OWNER_HANDED_OVER)
         owner->standing = OWNER_NEVER;
     if (handoff->plan.kind == HANDOFF_DOWNGRADE)
-        share(owner);
+        share(owner, false);
 }
 
 /* What holds from the moment that a step begins, before anybody carries it out. */
@@ -243,7 +256,7 @@ static void enter(struct handoff *handoff, struct owner *owner, enum handoff_ste
 {
     switch (step) {
     case HANDOFF_STEP_DRAIN: /* CLOSE_GATE: others here may go on beside who never wrote */
-        owner->gate_closed = owner->writing || handoff->plan.stops_handles;
+        owner->gate_closed = stops(owner, handoff->plan.stops_handles);
         break;
     case HANDOFF_STEP_INVALIDATE:
         owner->epoch++;
@@ -271,12 +284,13 @@ static void settle(struct handoff *handoff, struct owner *owner)
     case HANDOFF_ACQUIRE:
         owner->standing = OWNER_ACQUIRED;
         owner->writing = handoff->plan.writes;
+        owner->shares_again = false;
         owner->sync_failed = false;
         owner->contested = false;
         owner->foreign_owner = false;
         break;
     case HANDOFF_SHARE:
-        share(owner);
+        share(owner, handoff->plan.tests);
         break;
     default:
         break;
@@ -287,7 +301,8 @@ static enum handoff_step advance(struct handoff *handoff, struct owner *owner)
 {
     const enum handoff_step *order = order_of(handoff);
 
-    while (order[handoff->position] != HANDOFF_DONE && !applies(handoff, order[handoff->position]))
+    while (order[handoff->position] != HANDOFF_DONE &&
+           !applies(handoff, owner, order[handoff->position]))
         handoff->position++;
 
     handoff->step = order[handoff->position];
@@ -407,12 +422,15 @@ static enum handoff_step giving_failed(struct handoff *handoff, struct owner *ow
 
 /*
  * Another host writes: nothing that is cached may be believed, and one that was owner until now, or
- * shared what it now wants alone, is so no longer. The record is not touched.
+ * shared what it now wants alone, is so no longer. The record is not touched. Where it only shares,
+ * what was handed over stays so: who is to own tests again.
  */
 static enum handoff_step test_conflicts(struct handoff *handoff, struct owner *owner)
 {
-    owner->contested = true;
     handoff->contested = true;
+    if (handoff->plan.kind == HANDOFF_SHARE)
+        return jump(handoff, owner, HANDOFF_STEP_INVALIDATE);
+    owner->contested = true;
     if (owner->standing == OWNER_ACQUIRED || owner->standing == OWNER_SHARES)
         hand_over(owner, false);
     return jump(handoff, owner, HANDOFF_STEP_INVALIDATE);
@@ -471,7 +489,8 @@ enum handoff_step handoff_next(struct handoff *handoff, struct owner *owner,
 bool handoff_test_waits(const struct handoff *handoff, const struct owner *owner)
 {
     /* Who locks byte by byte waits once; each call of the ioctl is a new question. */
-    return handoff->plan.has_caller && (handoff->plan.conflict_is_error || !owner->contested);
+    return handoff->plan.kind != HANDOFF_SHARE && handoff->plan.has_caller &&
+           (handoff->plan.conflict_is_error || !owner->contested);
 }
 
 /* Who takes back a release that it made of an acquire goes on reading. */

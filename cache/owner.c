@@ -67,6 +67,7 @@ void owner_last_close(struct owner *owner)
         owner->standing = OWNER_NEVER;
         owner->writing = false;
         owner->recorded = false;
+        owner->shares_again = false;
     }
     if (owner_state(owner) != before)
         owner->epoch++;

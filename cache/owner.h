@@ -66,6 +66,7 @@ struct owner {
                                          it is standby, whatever the record says */
     bool sync_failed;                 /* handoff: what was written since may be lost */
     bool recorded;                    /* handoff: the record names this mount as owner */
+    bool shares_again;                /* handoff: it shares what it had handed over before */
     uint64_t epoch;                   /* handoff: raised by each transition */
     uint64_t generation;              /* of the file, as last read from or written to its record */
 };

@@ -51,7 +51,8 @@ static bool qemu_owner_holds_byte(const struct range_table *ranges, uint64_t own
 /*
  * Whether one owner holds two of byte 100, 101, and one of 200–203: no other program does that by
  * chance. A raw image with share-rw=on shares all that can be shared: no byte of 200–203 follows.
- * The image that an overlay is committed into is written without being read: 101 and 203 alone.
+ * The image that an overlay is committed into is written without being read: 101 and 203 alone; one
+ * whose header is being made shares all, too: 101 and 103.
  */
 static bool qemu_recognise(const struct range_table *ranges)
 {
@@ -59,11 +60,13 @@ static bool qemu_recognise(const struct range_table *ranges)
         const uint64_t owner = ranges->entries[i].owner;
         const bool unshared = range_within(&ranges->entries[i], QEMU_BYTE_UNSHARED);
         const bool writes = range_is_qemu_byte(&ranges->entries[i], QEMU_BYTE_USES_WRITE);
+        const bool resizes =
+            range_is_qemu_byte(&ranges->entries[i], QEMU_BYTE_USES + QEMU_PERM_RESIZE);
 
         if ((unshared || writes) &&
             qemu_owner_holds_byte(ranges, owner, QEMU_BYTE_USES + QEMU_PERM_CONSISTENT_READ))
             return true;
-        if (unshared && qemu_owner_holds_byte(ranges, owner, QEMU_BYTE_USES_WRITE))
+        if ((unshared || resizes) && qemu_owner_holds_byte(ranges, owner, QEMU_BYTE_USES_WRITE))
             return true;
     }
     return false;

@@ -112,6 +112,8 @@ static int step_test(const struct transition *transition, bool *conflict)
     const bool writes = transition->handoff.plan.writes;
     int error = 0;
 
+    if (transition->handoff.plan.kind == HANDOFF_SHARE) /* beside others who share it, too */
+        return lock_test(inode, QEMU_BYTE_UNSHARED_WRITE, conflict);
     *conflict = true;
     if (writes)
         error = lock_test_all(inode, QEMU_BYTE_USES_WRITE, QEMU_BYTE_UNSHARED_WRITE, conflict);

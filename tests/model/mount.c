@@ -19,6 +19,7 @@ struct owner mount_owner(const struct host *host)
         .contested = packed->contested,
         .sync_failed = packed->sync_failed,
         .recorded = packed->recorded,
+        .shares_again = packed->shares_again,
         .generation = packed->generation,
     };
 }
@@ -34,6 +35,7 @@ void mount_set_owner(struct host *host, const struct owner *owner)
         .contested = owner->contested,
         .sync_failed = owner->sync_failed,
         .recorded = owner->recorded,
+        .shares_again = owner->shares_again,
         .generation = (uint8_t)owner->generation,
     };
 }

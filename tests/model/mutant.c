@@ -21,6 +21,14 @@ const struct mutant mutants[] = {
         .step = HANDOFF_STEP_TEST,
     },
     {
+        .name = "share-test",
+        .guard = "TEST of a share of what was handed over",
+        .scenario = "handover",
+        .mutation = MUTATION_SKIP_STEP,
+        .kind = HANDOFF_SHARE,
+        .step = HANDOFF_STEP_TEST,
+    },
+    {
         .name = "acquire-drop",
         .guard = "DROP of an acquire",
         .scenario = "ioctl",

@@ -275,6 +275,8 @@ static int step_test(struct run *run, unsigned h, bool *conflict)
     const bool minds_readers = transition->handoff.writes && !mutated(run, MUTATION_TEST_101_ONLY);
     uint8_t mind = minds_readers ? BYTE_101 | BYTE_201 : BYTE_101;
 
+    if (transition->handoff.kind == HANDOFF_SHARE)
+        mind = BYTE_201;
     if (is_masked(run, h, BYTE_101))
         mind &= (uint8_t)~BYTE_101;
     if (is_masked(run, h, BYTE_201))
@@ -540,7 +542,8 @@ static void finish(struct run *run, unsigned h)
     property_answered(run, h);
     tell(run, h, errors[over.handoff.answer]);
     if (over.handoff.kind == HANDOFF_RELEASE ||
-        (over.handoff.contested && !mutated(run, MUTATION_UNMARKED_CONTEST)))
+        (over.handoff.contested && over.handoff.kind != HANDOFF_SHARE &&
+         !mutated(run, MUTATION_UNMARKED_CONTEST)))
         mount_mark_released(host);
     host->transition = (struct transition){0};
     if (!over.is_closing)

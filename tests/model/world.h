@@ -77,7 +77,7 @@ struct description {
 /* struct owner, but for the epoch: here it matters only whether it was raised. */
 struct packed_owner {
     uint8_t standing, transition;
-    uint8_t gate_closed, foreign_owner, writing, contested, sync_failed, recorded;
+    uint8_t gate_closed, foreign_owner, writing, contested, sync_failed, recorded, shares_again;
     uint8_t generation;
 };
 

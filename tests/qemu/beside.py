@@ -88,11 +88,27 @@ def export_over_nbd(image, pair):
     moves_on(machine, disk, 2, pair)
 
 
+def made_anew_while_it_is_read(pair):
+    """qemu-img create claims its bytes by 101 alone, and what a guest handed over is read still."""
+    disk = pair.image(format="qcow2")
+    machine = pair.start(pair.a, disk)
+    machine.write(1, 0, 4 * MIB)
+    with open(pair.a.path(disk.name), "rb"):
+        machine.quit()
+        for _ in range(2):
+            pair.bed.run(["qemu-img", "create", "-q", "-f", "qcow2", pair.a.path(disk.name), "64M"])
+    made = pair.start(pair.a, disk)
+    expect(made.reads(0, 0, 4 * MIB), "what was there before it was made anew")
+    made.quit()
+
+
 IMAGES = {"raw": dict(format="raw", cache="none"),
           "qcow2": dict(format="qcow2", cache="writeback")}
 
 
 def scenarios():
+    yield scenario.Scenario("made anew while it is read", made_anew_while_it_is_read,
+                            harmless=True)
     for name, image in IMAGES.items():
         direct = image["cache"] == "none"
         yield scenario.Scenario(f"tools on its host, {name}",

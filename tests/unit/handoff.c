@@ -280,6 +280,43 @@ static void the_gate_closes_after_the_flush_and_for_good(void **state)
     }
 }
 
+static void what_was_handed_over_is_shared_when_tested_and_handed_over_again(void **state)
+{
+    const struct handoff_plan share_plan = plan_of(HANDOFF_SHARE);
+    struct run run;
+
+    (void)state;
+    run_begin(&run, &handed_over, &share_plan);
+    run_to(&run, HANDOFF_STEP_TEST);
+    assert_int_equal(owner_state(&run.owner), OWNER_RELEASED);
+    run_out(&run);
+    assert_int_equal(run.handoff.answer, 0);
+    assert_int_equal(owner_state(&run.owner), OWNER_SHARED);
+
+    const struct owner sharing = run.owner;
+    run_begin(&run, &sharing, &release_plan);
+    run_to(&run, HANDOFF_STEP_DRAIN);
+    assert_int_equal(owner_write_permitted(&run.owner, FENCE_RELEASE, false, false), -EIO);
+    run_out(&run);
+    assert_int_equal(owner_state(&run.owner), OWNER_RELEASED);
+}
+
+static void what_was_handed_over_stays_so_where_another_host_owns(void **state)
+{
+    const struct handoff_plan share_plan = plan_of(HANDOFF_SHARE);
+    struct run run;
+
+    (void)state;
+    run_begin(&run, &handed_over, &share_plan);
+    run_to(&run, HANDOFF_STEP_TEST);
+    assert_false(handoff_test_waits(&run.handoff, &run.owner));
+    run_next(&run, &conflict);
+    run_out(&run);
+    assert_int_equal(run.handoff.answer, 0);
+    assert_int_equal(owner_state(&run.owner), OWNER_RELEASED);
+    assert_false(run.owner.contested); /* who is to own waits as ever */
+}
+
 static void a_downgraded_owner_writes_its_record_at_the_release(void **state)
 {
     const struct handoff_plan downgrade = plan_of(HANDOFF_DOWNGRADE);
@@ -1128,12 +1165,10 @@ static void vmm_end(struct vmm *vmm)
 /* qcow2, as seen with strace. Until 201 comes it may be one that shares. */
 static void vmm_start(struct vmm *vmm)
 {
-    const bool comes_back = vmm->owner.standing == OWNER_HANDED_OVER;
-
     assert_int_equal(vmm_lock(vmm, 1, 100), HANDOFF_LOCK);
     assert_int_equal(vmm_lock(vmm, 1, 101), HANDOFF_SHARE);
-    assert_int_equal(owner_state(&vmm->owner), comes_back ? OWNER_RELEASED : OWNER_SHARED);
-    assert_int_equal(vmm_lock(vmm, 1, 103), comes_back ? HANDOFF_SHARE : HANDOFF_QUIET_LOCK);
+    assert_int_equal(owner_state(&vmm->owner), OWNER_SHARED);
+    assert_int_equal(vmm_lock(vmm, 1, 103), HANDOFF_QUIET_LOCK);
     assert_int_equal(vmm_lock(vmm, 1, 201), HANDOFF_ACQUIRE);
     assert_int_equal(vmm_lock(vmm, 1, 203), HANDOFF_QUIET_LOCK);
     assert_int_equal(owner_state(&vmm->owner), OWNER_OWNER);
@@ -1311,6 +1346,8 @@ int main(void)
         cmocka_unit_test(an_acquire_goes_by_the_generation_that_it_has_read),
         cmocka_unit_test(a_release_hands_over_under_the_same_generation),
         cmocka_unit_test(the_gate_closes_after_the_flush_and_for_good),
+        cmocka_unit_test(what_was_handed_over_is_shared_when_tested_and_handed_over_again),
+        cmocka_unit_test(what_was_handed_over_stays_so_where_another_host_owns),
         cmocka_unit_test(a_downgraded_owner_writes_its_record_at_the_release),
         cmocka_unit_test(one_that_only_shared_has_nothing_to_hand_over),
         cmocka_unit_test(release_by_the_ioctl_stops_handles_that_never_owned),

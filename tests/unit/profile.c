@@ -261,6 +261,19 @@ static void target_of_a_commit_is_shared(void **state)
     scene_end(&scene);
 }
 
+/* qemu-img create, between the file that it made empty and the format that it opens. */
+static void one_whose_header_is_made_is_shared(void **state)
+{
+    struct scene scene = {.profile = PROFILE_AUTO};
+
+    (void)state;
+    assert_int_equal(take_byte(&scene, 1, 101), CLAIM_NONE);
+    assert_int_equal(take_byte(&scene, 1, 103), CLAIM_SHARED);
+    assert_int_equal(take_byte(&scene, 2, 103), CLAIM_SHARED);
+    assert_int_equal(drop_byte(&scene, 1, 101), CLAIM_READER);
+    scene_end(&scene);
+}
+
 static void reopen_over_two_descriptions_keeps_the_claim(void **state)
 {
     struct scene scene = {.profile = PROFILE_AUTO};
@@ -447,6 +460,7 @@ int main(void)
         cmocka_unit_test(bytes_of_two_owners_are_not_qemus),
         cmocka_unit_test(bytes_201_without_100_or_101_are_not_qemus),
         cmocka_unit_test(target_of_a_commit_is_shared),
+        cmocka_unit_test(one_whose_header_is_made_is_shared),
         cmocka_unit_test(reopen_over_two_descriptions_keeps_the_claim),
         cmocka_unit_test(reopen_for_writing_raises_a_readers_claim),
         cmocka_unit_test(qemu_profile_needs_no_recognition),
