@@ -71,7 +71,7 @@ class Place:
         if status is None:
             return "hangs", ""
         if f"Not run: {os.path.basename(test)}" in said:
-            return "not run", ""
+            return "not run", said
         return ("pass" if status == 0 else "fail"), said
 
 
