@@ -39,7 +39,7 @@ class Place:
         self.directory = directory
         self.environment = {
             **os.environ, **{name: shutil.which(program) for name, program in PROGRAMS.items()},
-            "TEST_DIR": directory, "OUTPUT_DIR": bed.directory(name),
+            "TEST_DIR": directory, "OUTPUT_DIR": bed.directory("output-" + name),
             "SOCK_DIR": os.path.dirname(bed.socket_path(name)), "PYTHON": "python3"}
 
     def check(self, *arguments):
@@ -102,7 +102,7 @@ def run():
     with_tcg()
     with testbed.Testbed("iotests", deadline_s=3500) as bed:
         source = bed.directory("source")
-        migfs = bed.mount_migfs(source)
+        migfs = bed.mount_migfs(source, bed.directory("mount"))  # some mind a dot in its name
         bare = Place(bed, image_format, "bare", bed.directory("directory"))
         mount = Place(bed, image_format, "mount", migfs.path)
         bad, passed = [], 0
