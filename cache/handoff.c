@@ -168,14 +168,13 @@ static const enum handoff_step *order_of(const struct handoff *handoff)
     return handoff_takes_locks(handoff->plan.kind) ? acquire_undo : release_undo;
 }
 
-static bool applies(const struct handoff *handoff, const struct owner *owner,
-                    enum handoff_step step)
+static bool applies(const struct handoff *handoff, enum handoff_step step)
 {
     const struct handoff_plan *plan = &handoff->plan;
 
     switch (step) {
     case HANDOFF_STEP_TEST:
-        return plan->tests && (plan->kind != HANDOFF_SHARE || owner->standing == OWNER_HANDED_OVER);
+        return plan->tests;
     case HANDOFF_STEP_READ_RECORD:
     case HANDOFF_STEP_VERIFY: /* a contest goes past it */
         return plan->keeps_record;
@@ -301,8 +300,7 @@ static enum handoff_step advance(struct handoff *handoff, struct owner *owner)
 {
     const enum handoff_step *order = order_of(handoff);
 
-    while (order[handoff->position] != HANDOFF_DONE &&
-           !applies(handoff, owner, order[handoff->position]))
+    while (order[handoff->position] != HANDOFF_DONE && !applies(handoff, order[handoff->position]))
         handoff->position++;
 
     handoff->step = order[handoff->position];
@@ -343,6 +341,8 @@ enum handoff_step handoff_begin(struct handoff *handoff, struct owner *owner,
     *handoff = (struct handoff){.plan = *plan};
     if (plan->kind == HANDOFF_RELEASE)
         handoff->plan.writes = owner->writing && !owner->sync_failed;
+    if (plan->kind == HANDOFF_SHARE)
+        handoff->plan.tests = plan->tests && owner->standing == OWNER_HANDED_OVER;
     /* A close has told its own loss, and is not to take another handle's from it. */
     handoff->leaves_nothing =
         plan->has_caller && (owner->standing != OWNER_NEVER || owner->contested);
@@ -428,9 +428,7 @@ static enum handoff_step giving_failed(struct handoff *handoff, struct owner *ow
 static enum handoff_step test_conflicts(struct handoff *handoff, struct owner *owner)
 {
     handoff->contested = true;
-    if (handoff->plan.kind == HANDOFF_SHARE)
-        return jump(handoff, owner, HANDOFF_STEP_INVALIDATE);
-    owner->contested = true;
+    owner->contested = owner->contested || handoff->plan.kind != HANDOFF_SHARE;
     if (owner->standing == OWNER_ACQUIRED || owner->standing == OWNER_SHARES)
         hand_over(owner, false);
     return jump(handoff, owner, HANDOFF_STEP_INVALIDATE);

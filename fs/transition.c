@@ -236,13 +236,6 @@ static void end_acquire(struct transition *transition)
     transition->bytes_prefetched = metadata_serve(inode);
 }
 
-/* Or may: who finds another owner is owner no more. */
-static bool hands_over(const struct handoff *handoff)
-{
-    return handoff->plan.kind == HANDOFF_RELEASE ||
-           (handoff->contested && handoff->plan.kind != HANDOFF_SHARE);
-}
-
 /* From the step that is due, until all are done or the job waits. */
 static void go_on(struct context *context, struct transition *transition, enum handoff_step step)
 {
@@ -279,7 +272,7 @@ static void go_on(struct context *context, struct transition *transition, enum h
     if (transition->handoff.plan.kind == HANDOFF_ACQUIRE)
         end_acquire(transition);
     guard_acquired(context, inode);
-    if (hands_over(&transition->handoff))
+    if (transition->handoff.plan.kind == HANDOFF_RELEASE || transition->handoff.contested)
         mark_released(inode, transition->closing);
     measure_end(context, transition);
     report_transition(context, transition);

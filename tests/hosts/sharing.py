@@ -122,24 +122,6 @@ def what_was_handed_over_is_shared_again(pair):
     expect_state(pair, a, 1, "owner")
 
 
-@theme.scenario()
-def what_another_host_owns_is_not_shared_again(pair):
-    """A QEMU finds that out for itself; until it does, nothing gets past the fence."""
-    name = pair.image()
-    a, b = pair.a.vmm(name), pair.b.vmm(name)
-    a.lock(1)
-    a.write(1, 0, IMAGE_BYTES, "A")
-    a.unlock(1)
-    b.lock(1)
-    a.lock(1, *SHARED)
-    expect_state(pair, a, 1, "released")
-    testbed.check(a.error("write 1 0 4096 X") == errno.EIO, "beside an owner")
-    a.unlock(1, *SHARED)
-    b.unlock(1)
-    a.lock(1)
-    expect_same(a.read(1, 0, IMAGE_BYTES), runs("A"), "A reads")
-
-
 @theme.scenario(COHERENCE_OFF)
 def what_an_owner_wrote_is_there_when_it_shares(pair):
     """A reader on the other host (an export) may look from then on."""

@@ -9,6 +9,7 @@ read, and where records are required. INVALIDATE of a release: its FLUSH drops p
 handle can have written. FLUSH of a release: its INVALIDATE writes pages out, too, and has the
 record written again; where the daemon dies before.
 """
+import errno
 import os
 
 from pair import IMAGE_BYTES, REST, Stack, locks_of, runs, waits_in_gate
@@ -144,6 +145,21 @@ def who_opens_beside_an_owner_knows(pair):
     a.write(1, 0, IMAGE_BYTES, "A")
     a.ask("fsync 1")
     expect_same(b.read(1, 0, IMAGE_BYTES), runs("A"), "B reads")
+
+
+# Share ----------------------------------------------------------------------------------------
+
+@needs("share:TEST")
+def what_another_host_owns_is_not_shared_again(pair):
+    """A QEMU finds that out for itself; until it does, nothing gets past the fence."""
+    _, a, b = opened(pair)
+    a.lock(1)
+    a.write(1, 0, IMAGE_BYTES, "A")
+    a.unlock(1)
+    b.lock(1)
+    a.lock(1, 100, 101, 203)
+    expect(a.state(1) == "released", f"A is {a.state(1)} beside an owner")
+    expect(a.error("write 1 0 4096 X") == errno.EIO, "A writes beside an owner")
 
 
 # Release --------------------------------------------------------------------------------------

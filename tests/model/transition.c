@@ -542,8 +542,7 @@ static void finish(struct run *run, unsigned h)
     property_answered(run, h);
     tell(run, h, errors[over.handoff.answer]);
     if (over.handoff.kind == HANDOFF_RELEASE ||
-        (over.handoff.contested && over.handoff.kind != HANDOFF_SHARE &&
-         !mutated(run, MUTATION_UNMARKED_CONTEST)))
+        (over.handoff.contested && !mutated(run, MUTATION_UNMARKED_CONTEST)))
         mount_mark_released(host);
     host->transition = (struct transition){0};
     if (!over.is_closing)
