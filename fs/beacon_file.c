@@ -4,9 +4,9 @@
 #include "cache/beacon.h"
 #include "fault.h"
 #include "log.h"
-#include "monotonic.h"
 #include "pool.h"
 #include "record_directory.h"
+#include "watch_thread.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -32,11 +32,9 @@ struct beacon_file {
     struct beacon_name name;
     unsigned writes;
     bool is_said; /* that one failed */
-    pthread_t thread;
+    struct watch_thread watch;
 
-    pthread_mutex_t mutex;
-    pthread_cond_t changed;
-    bool is_ending;
+    /* its mutex: */
     bool has_ended; /* the thread touches nothing any more but this structure */
 };
 
@@ -102,14 +100,14 @@ static void note_clock(struct beacon_file *file)
 
     if (server_time_ns < 0)
         return;
-    pthread_mutex_lock(&file->mutex);
-    if (!file->is_ending) {
+    pthread_mutex_lock(&file->watch.mutex);
+    if (!file->watch.is_ending) {
         const int64_t half_ns = (ended_ns - began_ns) / 2;
 
         atomic_store(&file->context->clock_ahead_ns, began_ns + half_ns - server_time_ns);
         atomic_store(&file->context->clock_unsure_ns, llabs(half_ns) + TICK_NS);
     }
-    pthread_mutex_unlock(&file->mutex);
+    pthread_mutex_unlock(&file->watch.mutex);
 }
 
 /* ---- those of others ---- */
@@ -170,11 +168,11 @@ static bool wait_period(struct beacon_file *file)
     const struct timespec due = {.tv_sec = due_ns / SECOND_NS, .tv_nsec = due_ns % SECOND_NS};
     int error = 0;
 
-    pthread_mutex_lock(&file->mutex);
-    while (!file->is_ending && error != ETIMEDOUT)
-        error = pthread_cond_timedwait(&file->changed, &file->mutex, &due);
-    const bool goes_on = !file->is_ending;
-    pthread_mutex_unlock(&file->mutex);
+    pthread_mutex_lock(&file->watch.mutex);
+    while (!file->watch.is_ending && error != ETIMEDOUT)
+        error = pthread_cond_timedwait(&file->watch.changed, &file->watch.mutex, &due);
+    const bool goes_on = !file->watch.is_ending;
+    pthread_mutex_unlock(&file->watch.mutex);
     return goes_on;
 }
 
@@ -186,10 +184,7 @@ static void *run(void *data)
         write_once(file);
     while (wait_period(file));
     (void)record_directory_remove_beacon(file->directory, file->name.text); /* it ages out */
-    pthread_mutex_lock(&file->mutex);
-    file->has_ended = true;
-    pthread_cond_broadcast(&file->changed);
-    pthread_mutex_unlock(&file->mutex);
+    watch_thread_tell(&file->watch, &file->has_ended);
     return NULL;
 }
 
@@ -210,8 +205,7 @@ static void describe(struct beacon_file *file, struct context *context)
 
 static void file_free(struct beacon_file *file)
 {
-    pthread_cond_destroy(&file->changed);
-    pthread_mutex_destroy(&file->mutex);
+    watch_thread_deinit(&file->watch);
     free(file);
 }
 
@@ -221,17 +215,14 @@ struct beacon_file *beacon_file_start(struct context *context)
 
     if (!file)
         return NULL;
-    pthread_mutex_init(&file->mutex, NULL); /* cannot fail with default attributes */
-    monotonic_cond_init(&file->changed);
+    watch_thread_init(&file->watch);
     describe(file, context);
-    const int error = pthread_create(&file->thread, NULL, run, file);
-    if (error == 0) {
-        (void)pthread_setname_np(file->thread, "migfs-beacon"); /* for who looks at threads */
+    const int error = watch_thread_start(&file->watch, "migfs-beacon", run, file);
+    if (error == 0)
         return file;
-    }
     log_warning("no thread for this host's beacon, so migfsctl doctor on other hosts does not know "
                 "of it: %s; raise TasksMax= of the unit, and mount anew",
-                strerror(error));
+                strerror(-error));
     file_free(file);
     return NULL;
 }
@@ -244,18 +235,17 @@ bool beacon_file_stop(struct beacon_file *file)
         return false;
     const int64_t due_ns = pool_now_ns() + STOP_NS;
     const struct timespec due = {.tv_sec = due_ns / SECOND_NS, .tv_nsec = due_ns % SECOND_NS};
-    pthread_mutex_lock(&file->mutex);
-    file->is_ending = true;
-    pthread_cond_broadcast(&file->changed);
+    watch_thread_tell(&file->watch, &file->watch.is_ending);
+    pthread_mutex_lock(&file->watch.mutex);
     while (!file->has_ended && error != ETIMEDOUT)
-        error = pthread_cond_timedwait(&file->changed, &file->mutex, &due);
+        error = pthread_cond_timedwait(&file->watch.changed, &file->watch.mutex, &due);
     const bool has_ended = file->has_ended;
-    pthread_mutex_unlock(&file->mutex);
+    pthread_mutex_unlock(&file->watch.mutex);
     if (!has_ended) {
-        pthread_detach(file->thread);
+        pthread_detach(file->watch.thread);
         return true;
     }
-    pthread_join(file->thread, NULL);
+    watch_thread_stop(&file->watch);
     file_free(file);
     return false;
 }
