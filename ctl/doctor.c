@@ -171,21 +171,22 @@ static bool append(struct findings *findings, const void *bytes, size_t length)
     return true;
 }
 
-/* Until the child has closed its end: 0. Or it says nothing for too long: ETIMEDOUT. */
+/* Until the child has closed its end: 0. Or an errno; ETIMEDOUT: it says nothing for too long. */
 static int receive(struct findings *findings, int fd)
 {
     struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
     char bytes[4096];
     ssize_t count;
+    int ready;
 
-    while (poll(&poll_fd, 1, CHECK_MOST_MS) > 0) {
+    while ((ready = poll(&poll_fd, 1, CHECK_MOST_MS)) > 0) {
         count = read(fd, bytes, sizeof(bytes));
         if (count <= 0)
             return count == 0 ? 0 : errno;
         if (!append(findings, bytes, (size_t)count))
             return ENOMEM;
     }
-    return ETIMEDOUT;
+    return ready == 0 ? ETIMEDOUT : errno;
 }
 
 static bool append_stuck(struct findings *findings)
@@ -232,7 +233,9 @@ static int findings_collect(struct findings *findings, const char *path)
         (void)kill(child, SIGKILL); /* ours, and not waited for yet */
         if (error == ETIMEDOUT && append_stuck(findings))
             return 0; /* the kernel may hold it as long as the server is away */
-        complain("out of memory; free some, and run it again");
+        complain("%s: what was found is lost: %s; free some memory, and run it again",
+                 path != NULL ? path : "this host",
+                 error == ETIMEDOUT ? strerror(ENOMEM) : strerror(error));
         return -1;
     }
     if (waitpid(child, &status, 0) == child && WIFEXITED(status) &&
