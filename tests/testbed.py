@@ -311,8 +311,11 @@ class Mount:
 def _states(pid):
     """Of its threads: a letter each (proc_pid_stat(5))."""
     for thread in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{thread}/stat", encoding="utf-8") as file:
-            yield file.read().rpartition(")")[2].split()[0]
+        try:
+            with open(f"/proc/{pid}/task/{thread}/stat", encoding="utf-8") as file:
+                yield file.read().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            pass  # the thread has ended meanwhile
 
 
 class Failed:

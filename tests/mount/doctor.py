@@ -119,19 +119,24 @@ sed -n 's/^\\([^ ]* \\)\\{{4\\}}\\([^ ]*\\) .* - fuse.migfs .*/\\2/p' /proc/self
 """
 
 
+def said_beside(bed, *mounts, expect=None):
+    """What doctor says without an argument where no other migfs is mounted."""
+    script = without_mounts(*mounts) + f"exec {binary('migfsctl')} doctor"
+    return bed.run(["unshare", "-m", "sh", "-c", script], expect=expect)
+
+
 def all_mounts_without_an_argument(bed):
     mounts = [served(bed)[1] for _ in range(2)]
     found = doctor(bed, script=without_mounts(*mounts))
     paths = [report.path for report in found]
-    check(all(mount.path in paths for mount in mounts), f"{paths}")
+    check(paths == [mount.path for mount in mounts], f"{paths}")
 
 
 def no_mount_is_said(bed):
     report = doctor(bed, script=without_mounts())
     check(report.path is None, f"path {report.path}")
     check(set(report.findings) == ALWAYS, f"{set(report.findings)}")
-    said = bed.run(["unshare", "-m", "sh", "-c",
-                    without_mounts() + f"exec {binary('migfsctl')} doctor"], expect=None)
+    said = said_beside(bed)
     check("no migfs is mounted here" in said.stderr and "SOURCE" in said.stderr, said.stderr)
     conf = "/etc/libvirt/qemu.conf"
     doctor(bed, script=without_mounts(), files={conf: "", LENS: KNOWN}).expect(
@@ -169,8 +174,7 @@ def a_daemon_that_has_ended_is_said(bed):
     """And the other mounts are examined."""
     ended, mount = (served(bed)[1] for _ in range(2))
     ended.kill()
-    result = bed.run(["unshare", "-m", "sh", "-c", without_mounts(ended, mount) +
-                      f"exec {binary('migfsctl')} doctor"], expect=FAILED)
+    result = said_beside(bed, ended, mount, expect=FAILED)
     check(f"{ended.path}: its daemon has ended; umount it, and mount it anew" in result.stderr,
           result.stderr)
     check(f"{mount.path}:\n" in result.stdout, result.stdout)
