@@ -29,10 +29,12 @@ struct lock_table {
 #define LOCK_OWNER_DAEMON UINT64_MAX
 
 /*
- * While a closing handle of this mount stands in the way, a request comes back so often, and gives
- * up then (DESIGN §4, fact 8: RELEASE is late).
+ * While a closing handle of this mount stands in the way, or for the ioctl whatever may be one of
+ * another host, a request comes back so often, and gives up then (DESIGN §4, fact 8: RELEASE is
+ * late).
  */
 #define LOCK_CLOSING_AGAIN_MS 1
+#define LOCK_ELSEWHERE_AGAIN_MS 20 /* counts as as many retries: each asks the server */
 #define LOCK_CLOSING_RETRIES 200
 
 /* One change of an inode's locks. */

@@ -170,6 +170,17 @@ static void finish(struct context *context, struct transition *transition, int e
 }
 
 /*
+ * After how many milliseconds to try again, since who stands in the way may be closing; 0: not. On
+ * another host that is not seen: there the ioctl alone asks again, since nobody retries for it.
+ */
+static unsigned closing_again_ms(struct context *context, struct transition *transition)
+{
+    if (lock_holder_is_closing(context, transition->job.inode, &transition->change))
+        return LOCK_CLOSING_AGAIN_MS;
+    return transition->handoff.plan.conflict_is_error ? LOCK_ELSEWHERE_AGAIN_MS : 0;
+}
+
+/*
  * LOCK met a conflict that may pass: nothing was taken, and the job comes back. So does one that
  * had waited: between the wait and its job the bytes may have been given back by another thread's
  * unlock or close, and be somebody else's now.
@@ -179,12 +190,13 @@ static bool comes_back(struct context *context, struct transition *transition)
     if (transition->handoff.answer != -EAGAIN)
         return false;
     transition->lock_is_held = false;
-    if (transition->retries_left > 0 &&
-        lock_holder_is_closing(context, transition->job.inode, &transition->change)) {
-        transition->retries_left--;
+    const unsigned again_ms = closing_again_ms(context, transition);
+
+    if (again_ms > 0 && transition->retries_left >= again_ms) {
+        transition->retries_left -= again_ms;
         transition->begun = false;
         lock_change_deinit(&transition->change);
-        pool_again(context->pool, &transition->job, LOCK_CLOSING_AGAIN_MS);
+        pool_again(context->pool, &transition->job, again_ms);
         return true;
     }
     if (!transition->waits)

@@ -10,6 +10,7 @@ import testbed
 
 theme = Theme("conflict")
 SHORT = "deadline=1200"
+ELSEWHERE = 4  # of migfsctl
 
 
 def owned(pair):
@@ -118,6 +119,23 @@ def a_killed_owner_is_followed_at_once(pair):
     testbed.check(pair.twin or pair.record(name)[0] == "owned", "no record")
     expect_same(b.read(1, 0, IMAGE_BYTES), runs("D"), "B reads")
     testbed.check(took < 60, f"it took {took:.1f} s")
+
+
+@theme.scenario(options=SHORT)
+def an_ioctl_waits_for_a_lock_that_is_being_given_back(pair):
+    """As the exclusive one of a VMM that has just died on the other host: its close is late there,
+    and not to be seen here. One that stays is told, and nothing is acquired."""
+    name = pair.image()
+    a = pair.a.vmm(name)
+    pair.a.control("fail lock EAGAIN 3")
+    pair.a.ctl("acquire", pair.a.path(name))
+    expect_state(pair, a, 1, "owner")
+    pair.a.ctl("release", pair.a.path(name))
+    pair.a.control("fail lock EAGAIN 1000000")
+    pair.a.ctl("acquire", pair.a.path(name), expect=ELSEWHERE)
+    pair.a.control("fail lock EAGAIN 0")
+    expect_state(pair, a, 1, "released")
+    pair.a.ctl("acquire", pair.a.path(name))
 
 
 @theme.scenario("profile=none,deadline=1200", options=SHORT)
