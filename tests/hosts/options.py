@@ -10,7 +10,6 @@ from scenario import QUICK, Theme, Wrong, expect, expect_same, expect_state
 import testbed
 
 theme = Theme("options")
-PAGES = IMAGE_BYTES // 4096
 SYS_OPENAT = {"x86_64": 257, "aarch64": 56}.get(os.uname().machine)
 
 
@@ -184,7 +183,7 @@ def an_owner_reads_what_it_read_without_the_store(pair):
     a.read(1, 0, IMAGE_BYTES)
     for slot, flags in ((2, "rw"), (3, "r"), (4, "rw+d")):
         a.open(slot, name, flags)
-    expect(int(a.ask("cached 1")) == PAGES, "pages went with an open")
+    expect(a.keeps(1, IMAGE_BYTES), "pages went with an open")
     before = pair.a.counter("reads")
     a.read(1, 0, IMAGE_BYTES)
     expect(pair.a.counter("reads") == before, "the store was read")
@@ -197,7 +196,7 @@ def a_descriptor_opened_on_standby_is_cached_after_the_acquire(pair):
     a.unlock(1)
     b.lock(1)
     b.read(1, 0, IMAGE_BYTES)
-    testbed.wait_until(lambda: b.read(1, 0, IMAGE_BYTES) and int(b.ask("cached 1")) == PAGES,
+    testbed.wait_until(lambda: b.read(1, 0, IMAGE_BYTES) and b.keeps(1, IMAGE_BYTES),
                        what="B's pages as owner")
 
 

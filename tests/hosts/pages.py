@@ -5,7 +5,7 @@ acquire answers before it has gone.
 
 The twins need a build with MIGFS_FAULTS: there it is left whoever has the file open, and stays.
 """
-from pair import Stack, runs
+from pair import PAGE, Stack, runs
 from scenario import COHERENCE_OFF, QUICK, Theme, expect, expect_same
 from steps import require_faults
 import testbed
@@ -15,7 +15,6 @@ LEFT = Stack(options=QUICK, leaves_pages=True)
 LEFT_AND_KEPT = Stack(options=QUICK, leaves_pages=True, skip="INVALIDATE")
 BYTES = 1 << 20  # fewer are dropped at once
 LARGE_BYTES = 16 << 20
-PAGE = 4096
 
 
 def owned(pair, *beside):
@@ -67,7 +66,7 @@ def a_large_cache_goes(pair):
     a = pair.a.vmm(name)
     a.lock(1)
     a.read(1, 0, LARGE_BYTES)
-    testbed.check(a.ask("cached 1") == str(LARGE_BYTES // PAGE), "the image is not cached")
+    testbed.check(a.keeps(1, LARGE_BYTES), "the image is not cached")
     a.unlock(1)
     expect(comes_to_be(lambda: a.ask("cached 1") == "0"), f"{a.ask('cached 1')} pages stay")
 
@@ -140,7 +139,7 @@ def an_ordinary_unlock_writes_out_and_keeps_what_is_clean(pair):
     a.ask(f"store 1 0 {PAGE} M")
     a.ask("unlock 1 0 1")
     expect(pair.stored(name)[:PAGE] == b"M" * PAGE, "what was stored is not in the store")
-    testbed.check(a.ask("cached 1") == str(LARGE_BYTES // PAGE), "the unlock has dropped pages")
+    testbed.check(a.keeps(1, LARGE_BYTES), "the unlock has dropped pages")
 
 
 if __name__ == "__main__":

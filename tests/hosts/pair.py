@@ -21,6 +21,7 @@ import testbed  # noqa: E402
 QEMU_BYTES = (100, 101, 103, 201, 203)
 REST = (100, 103, 203)  # of these, what is neither 101 nor 201
 IMAGE_BYTES = 256 * 1024
+PAGE = 4096
 
 
 class CallFailed(Exception):
@@ -91,6 +92,11 @@ class Vmm:
 
     def read(self, slot, offset, length):
         return self.ask(f"read {slot} {offset} {length}")
+
+    def keeps(self, slot, length):
+        """Whether what was cached of length bytes still is: the kernel may reclaim any page at any
+        time, so most of them, not each (an invalidation leaves none)."""
+        return int(self.ask(f"cached {slot}")) > length // PAGE // 2
 
     def write(self, slot, offset, length, byte):
         return self.ask(f"write {slot} {offset} {length} {byte}")
