@@ -44,6 +44,13 @@ bool fault_at(enum handoff_kind kind, enum handoff_step step)
     return skipped && is_named(skipped, kind, step);
 }
 
+bool fault_skips_retire(void)
+{
+    const char *skipped = getenv("MIGFS_SKIP_STEP");
+
+    return skipped && strcmp(skipped, "retire") == 0;
+}
+
 static void hold(const char *variable, void (*before)(void))
 {
     const struct timespec pause = {.tv_nsec = LOOK_AGAIN_NS};

@@ -61,6 +61,8 @@ int identity_open(int mount_fd, const struct inode_identity *identity)
     _cleanup_pause_ struct caller_pause pause = caller_pause_begin();
     int fd;
 
+    if (identity->handle_type == 0)
+        return -ESTALE;
     memcpy(buffer.bytes, identity->handle, identity->handle_bytes);
     fd = open_by_handle_at(mount_fd, &buffer.header, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     return fd >= 0 ? fd : -errno;

@@ -2,6 +2,7 @@
 #include "inode.h"
 
 #include "crossed_mount.h"
+#include "fault.h"
 #include "metadata.h"
 #include "monotonic.h"
 
@@ -282,7 +283,7 @@ static struct inode *find_by_identity(const struct inode_table *table,
 {
     struct inode *inode = *identity_bucket(table, identity);
 
-    while (inode && !identity_equals(&inode->identity, identity))
+    while (inode && (inode->is_retired || !identity_equals(&inode->identity, identity)))
         inode = inode->next_by_identity;
     return inode;
 }
@@ -447,6 +448,44 @@ static bool may_be_crossed(const struct inode_table *table, const struct statx *
            (is_elsewhere || (seen->stx_attributes & STATX_ATTR_AUTOMOUNT));
 }
 
+static bool is_gone_below(struct inode_table *table, struct inode *known, const struct statx *seen)
+{
+    _cleanup_pin_ struct inode_pin pin = inode_pin_scoped(table, known);
+    struct statx at_known;
+    int error = pin.fd < 0 ? pin.fd : statx_errno(pin.fd, 0, &at_known);
+
+    if (error == 0 && time_ns(&at_known.stx_ctime) != time_ns(&seen->stx_ctime))
+        error = statx_errno(pin.fd, AT_STATX_FORCE_SYNC, &at_known);
+    return error == -ESTALE;
+}
+
+/*
+ * Where there is neither a handle nor a birth time (an NFS 4.0 client tells none), a file whose
+ * number was that of another one before is taken for it: unless it differs from what the kept
+ * descriptor of that shows, and the server says that that is gone.
+ */
+static void retire_if_gone(struct inode_table *table, const struct inode_identity *identity,
+                           const struct statx *seen)
+{
+    struct inode *known;
+
+    if (identity->handle_type != 0 || identity->birth_ns != 0 || fault_skips_retire())
+        return;
+    pthread_mutex_lock(&table->lock);
+    known = find_by_identity(table, identity);
+    if (known)
+        known->references++;
+    pthread_mutex_unlock(&table->lock);
+    if (!known)
+        return;
+    if (is_gone_below(table, known, seen)) {
+        pthread_mutex_lock(&table->lock);
+        known->is_retired = true;
+        pthread_mutex_unlock(&table->lock);
+    }
+    inode_unref(table, known);
+}
+
 /* An O_PATH descriptor of what inode_lookup looks up, and what it is. */
 static int open_seen(int parent_fd, const char *name, int flags, struct statx *seen)
 {
@@ -477,6 +516,7 @@ int inode_lookup(struct inode_table *table, int parent_fd, const char *name, boo
     struct inode_identity identity = identity_seen(&seen);
     if (has_handles(table, identity.dev, fd))
         identity_take_handle(&identity, fd, "");
+    retire_if_gone(table, &identity, &seen);
     found = take_or_make(table, &identity, seen.stx_mode & S_IFMT, fd);
     if (!found)
         return -ENOMEM;
@@ -507,13 +547,27 @@ struct inode *inode_renamed_if_open(struct inode_table *table, int parent_fd, co
     return inode;
 }
 
+bool inode_is_open(struct inode *inode)
+{
+    pthread_mutex_lock(&inode->mutex);
+    const bool is_open = inode->open_handles > 0;
+    pthread_mutex_unlock(&inode->mutex);
+    return is_open;
+}
+
 void inode_close_idle(struct inode_table *table, struct inode *inode)
 {
+    const bool may_retire = !inode_is_open(inode);
     int idle = -1;
 
     pthread_mutex_lock(&table->lock);
-    if (inode->fd >= 0 && inode->pins == 0 && !inode->fd_is_kept)
+    if (inode->fd >= 0 && inode->pins == 0 && !inode->fd_is_kept) {
         idle = lru_take(table, inode);
+    } else if (inode->fd >= 0 && inode->pins == 0 && may_retire) {
+        idle = inode->fd;
+        inode->fd = -1;
+        inode->is_retired = true;
+    }
     pthread_mutex_unlock(&table->lock);
     close_if_open(idle);
 }

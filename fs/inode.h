@@ -79,6 +79,7 @@ struct inode {
     int fd; /* O_PATH, or -1 while not open */
     unsigned pins;
     bool fd_is_kept; /* the store gives no handle to find it again by */
+    bool is_retired; /* no name leads here any more, whatever has its identity */
     struct inode *lru_newer, *lru_older;
 
     /* `mutex` from here on. Never held across a call below, a reply or a notification. */
@@ -180,7 +181,13 @@ int inode_lookup(struct inode_table *table, int parent_fd, const char *name, boo
  */
 struct inode *inode_renamed_if_open(struct inode_table *table, int parent_fd, const char *name);
 
-/* Closes the descriptor that is kept for speed, unless it is in use. */
+/* Whether a handle of it is open on this mount. */
+bool inode_is_open(struct inode *inode);
+
+/*
+ * Closes the descriptor that is kept for speed, unless it is in use. Where the store gives no
+ * handle to open it again by, only of what nobody has open: names lead to a new inode from then on.
+ */
 void inode_close_idle(struct inode_table *table, struct inode *inode);
 
 /* The kernel forgets `count` lookups, or a reply that gave one was not delivered. */

@@ -66,6 +66,39 @@ def names_leave_nothing(site, _image):
     shutil.rmtree(folder)
 
 
+# ---- numbers that come again ----
+
+def known_then_replaced(site, host, name):
+    """The inode number of a file that a host knows goes to another file, which has its name: what
+    the host reads then, and of what length."""
+    path = f"{site.store}/{name}"
+    with open(path, "wb") as file:
+        file.write(b"earlier")
+    number = os.stat(path).st_ino
+    with open(host.path(name), "rb") as file:
+        file.read()
+    os.unlink(path)
+    others = []
+    while not os.path.exists(path):
+        others.append(f"{path}.{len(others)}")
+        with open(others[-1], "wb") as file:
+            file.write(b"the later one")
+        if os.stat(others[-1]).st_ino == number:
+            os.rename(others.pop(), path)
+        testbed.check(len(others) < 100, "the server does not give the number out again")
+    for other in others:
+        os.unlink(other)
+    with open(host.path(name), "rb") as file:
+        return file.read(), os.fstat(file.fileno()).st_size, os.stat(host.path(name)).st_size
+
+
+def number_given_out_again(site, _image):
+    """Without file handles a number is all that tells files from each other."""
+    expected = answer(known_then_replaced, site, calls.bare(site, site.a), "reference")
+    met = answer(known_then_replaced, site, site.a, "image")
+    expect(met == expected, f"met {met}, on bare NFS {expected}")
+
+
 # ---- what the other host does to the image ----
 
 def nothing(_site, _host, _name):
@@ -234,11 +267,24 @@ def lookups_cross(site, _image):
             os.unlink(name)
 
 
+def lacks_handles(variant):
+    """An NFS client gives programs no file handles on NFS 4.0 (linux/fs/nfs/super.c)."""
+    return variant.version == "4.0" and not variant.squash
+
+
+def has_handles(variant):
+    return variant.version != "4.0" and not variant.squash
+
+
+LEAVES_NOTHING = dict(images=ONCE, stacks=("bare", "bindfs", "migfs", "migfs-passthrough"),
+                      no_twin="bare NFS leaves nothing either: no layer may bring it in")
 CASES = [
-    cells.Case("names leave nothing", names_leave_nothing, images=ONCE,
-               no_twin="bare NFS leaves nothing either: no layer may bring it in",
-               variants=lambda variant: not variant.squash,
-               stacks=("bare", "bindfs", "migfs", "migfs-passthrough")),
+    cells.Case("names leave nothing", names_leave_nothing, variants=has_handles, **LEAVES_NOTHING),
+    cells.Case("names leave nothing without handles", names_leave_nothing, variants=lacks_handles,
+               **LEAVES_NOTHING),
+    cells.Case("number given out again", number_given_out_again, images=ONCE,
+               variants=lacks_handles, twins=(cells.WITHOUT_STEP,), step="retire",
+               stacks=("bare", "migfs", "migfs-passthrough")),
     cells.Case("removed at the server", removed_at_server, images=ONCE, no_twin=COMPARES,
                variants=lambda variant: not variant.squash,
                stacks=("bare", "bindfs", "migfs", "migfs-passthrough")),
