@@ -68,28 +68,44 @@ def names_leave_nothing(site, _image):
 
 # ---- numbers that come again ----
 
-def known_then_replaced(site, host, name):
-    """The inode number of a file that a host knows goes to another file, which has its name: what
-    the host reads then, and of what length."""
-    path = f"{site.store}/{name}"
-    with open(path, "wb") as file:
-        file.write(b"earlier")
-    number = os.stat(path).st_ino
-    with open(host.path(name), "rb") as file:
-        file.read()
-    os.unlink(path)
+def gives_out_again(path, number):
+    """Makes another file of this number, with the name of the one that had it; or False: the server
+    has given it to another cell."""
     others = []
-    while not os.path.exists(path):
+
+    def comes():
         others.append(f"{path}.{len(others)}")
         with open(others[-1], "wb") as file:
             file.write(b"the later one")
-        if os.stat(others[-1]).st_ino == number:
-            os.rename(others.pop(), path)
-        testbed.check(len(others) < 100, "the server does not give the number out again")
-    for other in others:
-        os.unlink(other)
-    with open(host.path(name), "rb") as file:
-        return file.read(), os.fstat(file.fileno()).st_size, os.stat(host.path(name)).st_size
+        return os.stat(others[-1]).st_ino == number
+
+    try:
+        testbed.wait_until(comes, timeout_s=5)  # once the server has closed the earlier one
+        os.rename(others.pop(), path)
+        return True
+    except testbed.TestFailure:
+        return False
+    finally:
+        for other in others:
+            os.unlink(other)
+
+
+def known_then_replaced(site, host, name):
+    """The inode number of a file that a host knows goes to another file, which has its name: what
+    the host reads then, and of what length."""
+    for attempt in range(5):
+        known = host.path(f"{name}.{attempt}")
+        path = f"{site.store}/{name}.{attempt}"
+        with open(path, "wb") as file:
+            file.write(b"earlier")
+        number = os.stat(path).st_ino
+        with open(known, "rb") as file:
+            file.read()
+        os.unlink(path)
+        if gives_out_again(path, number):
+            with open(known, "rb") as file:
+                return file.read(), os.fstat(file.fileno()).st_size, os.stat(known).st_size
+    raise testbed.TestFailure("the server does not give the number out again")
 
 
 def number_given_out_again(site, _image):
