@@ -89,8 +89,12 @@ def one_host_without(with_stack, site, image):
 
 @contextlib.contextmanager
 def store_of_its_own(site):
-    """A pair of hosts on a small filesystem of its own, exported below the cell's directory."""
+    """A pair of hosts on a small filesystem of its own, exported below the cell's directory. Where
+    all was right they leave it before it goes: the server keeps a client whose files have gone with
+    an export, and that asks for its end for ten seconds (linux/fs/nfs/nfs4proc.c,
+    nfs4_proc_destroy_clientid)."""
     with site.lab.server.nested(f"{site.store}/small", STORE_BYTES) as store:
+        before = len(site.bed.mounts)
         small = scenario.Pair(site.bed, site.stack, [
             site.host_over(client, store, f"{site.below(client)}/small")
             for client in site.clients], site.as_user)
@@ -98,6 +102,10 @@ def store_of_its_own(site):
             yield small
         finally:
             small.end()
+        for mount in reversed(site.bed.mounts[before:]):
+            mount.umount()
+        for client in site.clients:
+            server.sh("umount", f"{site.below(client)}/small", check=False)
 
 
 def full(_site, store):

@@ -93,5 +93,5 @@ CASES = [
     case("pause before switchover", migrate_paused),
     case("post-copy", migrate_post_copy,
          variants=lambda variant: not variant.squash),  # userfaultfd is root's
-    case("multifd", migrate_multifd),
+    case("multifd", migrate_multifd, quick=False),
 ]
