@@ -4,12 +4,12 @@
  * ("STEP", or "KIND:STEP" for those of one kind of transition) names a step that is taken for done:
  * what a step is for shows when it is left out (tests/hosts/steps.py). MIGFS_KILL_FILE names a
  * file: the daemon is killed at the step that it names likewise, before any of it is done
- * (tests/hosts/killed.py). The step "retire" is none of a transition: inodes whose number the store
- * has given out again are taken for the new file (tests/nfs/cases_names.py). MIGFS_HOLD_WRITES
- * names a file: while it exists writes that have passed the gate wait; MIGFS_HOLD_WRITTEN another
- * one: while it exists what is written is not answered. MIGFS_CACHE_BESIDE: who opens a file beside
- * one that writes past the kernel's pages keeps some (tests/mount/kept.py). MIGFS_KEEP_METADATA:
- * what was read ahead at an acquire is never dropped, whatever changes (tests/hosts/prefetch.py).
+ * (tests/hosts/killed.py). The step "retire" is none of a transition: an inode without a file
+ * handle stands for its number for good (tests/nfs/cases_names.py). MIGFS_HOLD_WRITES names a file:
+ * while it exists writes that have passed the gate wait; MIGFS_HOLD_WRITTEN another one: while it
+ * exists what is written is not answered. MIGFS_CACHE_BESIDE: who opens a file beside one that
+ * writes past the kernel's pages keeps some (tests/mount/kept.py). MIGFS_KEEP_METADATA: what was
+ * read ahead at an acquire is never dropped, whatever changes (tests/hosts/prefetch.py).
  * MIGFS_LEAVE_PAGES: a release leaves the kernel's pages whoever has the file open, and they are
  * not dropped after it (tests/hosts/pages.py). MIGFS_BEACON_MS is the time between two writes of
  * the beacon.

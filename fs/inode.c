@@ -372,16 +372,25 @@ static void make_ino_unique(const struct inode_table *table, struct stat *attrib
         attributes->st_ino ^= (ino_t)attributes->st_dev << 32 | (ino_t)1 << 63;
 }
 
-/* The inode of `identity` with one more lookup and reference, or NULL. With the lock held. */
-static struct inode *take_known(const struct inode_table *table,
+/* The inode of `identity` with one more reference, or NULL. With the lock held. */
+static struct inode *hold_known(const struct inode_table *table,
                                 const struct inode_identity *identity)
 {
     struct inode *inode = find_by_identity(table, identity);
 
-    if (inode) {
-        inode->lookups++;
+    if (inode)
         inode->references++;
-    }
+    return inode;
+}
+
+/* And with one more lookup. */
+static struct inode *take_known(const struct inode_table *table,
+                                const struct inode_identity *identity)
+{
+    struct inode *inode = hold_known(table, identity);
+
+    if (inode)
+        inode->lookups++;
     return inode;
 }
 
@@ -472,9 +481,7 @@ static void retire_if_gone(struct inode_table *table, const struct inode_identit
     if (identity->handle_type != 0 || identity->birth_ns != 0 || fault_skips_retire())
         return;
     pthread_mutex_lock(&table->lock);
-    known = find_by_identity(table, identity);
-    if (known)
-        known->references++;
+    known = hold_known(table, identity);
     pthread_mutex_unlock(&table->lock);
     if (!known)
         return;
@@ -540,24 +547,24 @@ struct inode *inode_renamed_if_open(struct inode_table *table, int parent_fd, co
     identity_take_handle(&identity, parent_fd, name);
     pthread_mutex_lock(&table->lock);
     const struct crossed_mount *mount = crossed_mounts_find(&table->mounts, identity.dev);
-    struct inode *inode = mount && mount->renames_open ? find_by_identity(table, &identity) : NULL;
-    if (inode)
-        inode->references++;
+    struct inode *inode = mount && mount->renames_open ? hold_known(table, &identity) : NULL;
     pthread_mutex_unlock(&table->lock);
     return inode;
 }
 
-bool inode_is_open(struct inode *inode)
+/* Neither a handle nor a state would be missed: a fence, and what the ioctl made owner, outlive
+ * handles. */
+static bool may_be_retired(struct inode *inode)
 {
     pthread_mutex_lock(&inode->mutex);
-    const bool is_open = inode->open_handles > 0;
+    const bool may = inode->open_handles == 0 && owner_state(&inode->owner) == OWNER_PLAIN;
     pthread_mutex_unlock(&inode->mutex);
-    return is_open;
+    return may && !fault_skips_retire();
 }
 
 void inode_close_idle(struct inode_table *table, struct inode *inode)
 {
-    const bool may_retire = !inode_is_open(inode);
+    const bool may_retire = may_be_retired(inode);
     int idle = -1;
 
     pthread_mutex_lock(&table->lock);

@@ -17,5 +17,5 @@ void slice_shorten(void)
         attributes.sched_policy != SCHED_NORMAL)
         return; /* what an administrator has chosen stays */
     attributes.sched_runtime = SLICE_NS;
-    (void)syscall(SYS_sched_setattr, 0, &attributes, 0);
+    (void)syscall(SYS_sched_setattr, 0, &attributes, 0); /* where it may not, turns come later */
 }

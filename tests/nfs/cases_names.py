@@ -292,12 +292,13 @@ def has_handles(variant):
     return variant.version != "4.0" and not variant.squash
 
 
-LEAVES_NOTHING = dict(images=ONCE, stacks=("bare", "bindfs", "migfs", "migfs-passthrough"),
-                      no_twin="bare NFS leaves nothing either: no layer may bring it in")
+LEAVES_NOTHING = dict(images=ONCE, stacks=("bare", "bindfs", "migfs", "migfs-passthrough"))
 CASES = [
-    cells.Case("names leave nothing", names_leave_nothing, variants=has_handles, **LEAVES_NOTHING),
-    cells.Case("names leave nothing without handles", names_leave_nothing, variants=lacks_handles,
+    cells.Case("names leave nothing", names_leave_nothing, variants=has_handles,
+               no_twin="bare NFS leaves nothing either: no layer may bring it in",
                **LEAVES_NOTHING),
+    cells.Case("names leave nothing without handles", names_leave_nothing, variants=lacks_handles,
+               twins=(cells.WITHOUT_STEP,), step="retire", **LEAVES_NOTHING),
     cells.Case("number given out again", number_given_out_again, images=ONCE,
                variants=lacks_handles, twins=(cells.WITHOUT_STEP,), step="retire",
                stacks=("bare", "migfs", "migfs-passthrough")),
