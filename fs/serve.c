@@ -7,7 +7,6 @@
 #include "operations.h"
 #include "paths.h"
 #include "signals.h"
-#include "slice.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -183,7 +182,6 @@ int serve_open(struct serve *serve)
         return SERVE_MOUNT;
     }
     descriptors_raise();
-    slice_shorten();
     context->session = session_new(context);
     if (context->session)
         return SERVE_DONE;

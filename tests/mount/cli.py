@@ -153,31 +153,6 @@ def foreground(bed):
     gone(mount)
 
 
-def slices_of(pid):
-    """Of its threads, in nanoseconds; none where the kernel shows or takes none."""
-    for thread in os.listdir(f"/proc/{pid}/task"):
-        try:
-            with open(f"/proc/{pid}/task/{thread}/sched", encoding="ascii") as file:
-                yield from (int(line.split()[-1]) for line in file if line.startswith("se.slice"))
-        except FileNotFoundError:
-            continue  # the thread has ended, or the kernel shows nothing (CONFIG_SCHED_DEBUG)
-
-
-def slices(bed):
-    """Every thread's are short (Linux 6.12), but not where an administrator has chosen a policy."""
-    plain = bed.mount_migfs(source_with_file(bed))
-    source = source_with_file(bed, "other")
-    batch = bed.mount("fuse.migfs",
-                      ["chrt", "--batch", "0", binary("migfs"), source, "MOUNTPOINT"], source)
-    shows = any(slices_of(os.getpid()))
-    if shows and tuple(int(part) for part in os.uname().release.split(".")[:2]) >= (6, 12):
-        check(set(slices_of(plain.pid)) == {100000}, f"{set(slices_of(plain.pid))} ns")
-        check(100000 not in slices_of(batch.pid), "the policy's slices are changed")
-    check(os.sched_getscheduler(batch.pid) == os.SCHED_BATCH, "the policy is changed")
-    for mount in (plain, batch):
-        mount.umount()
-
-
 def odd_paths(bed):
     """Spaces, commas, backslashes, colons and bytes above 127 in SOURCE and MOUNTPOINT."""
     for name in ("a b", "a,b=c", "a\\b", "a:b", "umläut", "-dash", "a\nb", "a#b", "x" * 200):
@@ -572,7 +547,7 @@ def umount_while_busy(bed):
 
 CHECKS = (
     mounts_and_returns, mount_table_entry, every_user_sees_it, mount_command, fstab_line, fusermount,
-    foreground, slices, odd_paths, relative_paths, arguments_in_any_order, same_source_twice,
+    foreground, odd_paths, relative_paths, arguments_in_any_order, same_source_twice,
     help_and_version, generic_options, own_options, passthrough, read_only, record_directory_hidden,
     record_directory_hidden_by_another_name,
     bad_usage, bad_options, bad_source, bad_mountpoint, nested, busy, no_device, user_mount,
