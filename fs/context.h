@@ -12,8 +12,8 @@
  *
  * The first five are held across calls below, each for one handle, the descriptions of one inode,
  * one record or the listing of all records, and never two of them at once. Within the locks of the
- * table of handles, the guard's watch, an ioctl's group and a status check none is taken: they may
- * follow any.
+ * table of handles, the guard's watch, the helpers, an ioctl's group and a status check none is
+ * taken: they may follow any.
  */
 #ifndef MIGFS_FS_CONTEXT_H
 #define MIGFS_FS_CONTEXT_H
@@ -38,6 +38,7 @@ struct context {
     struct device *device;      /* these two from the mount on */
     struct loop *loop;
     struct pool *pool;
+    struct helpers *helpers;
     struct own_opens *own_opens;
     struct events *events;
     struct stats *stats;

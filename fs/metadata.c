@@ -138,14 +138,13 @@ static int read_tables(const struct metadata_reading *reading)
     return error;
 }
 
-static void *run(void *data)
+static void run(struct helper_task *task)
 {
-    const struct metadata_reading *reading = data;
+    const struct metadata_reading *reading = (struct metadata_reading *)task;
     const int error = read_tables(reading);
 
     if (error != 0)
         say_unread(reading->context, reading->handle->inode, error);
-    return NULL;
 }
 
 void metadata_read_begin(struct metadata_reading *reading, struct context *context,
@@ -153,24 +152,23 @@ void metadata_read_begin(struct metadata_reading *reading, struct context *conte
 {
     struct inode *inode = handle->inode;
 
-    *reading =
-        (struct metadata_reading){.context = context, .handle = handle, .until_ns = until_ns};
+    *reading = (struct metadata_reading){
+        .task.run = run, .context = context, .handle = handle, .until_ns = until_ns};
     pthread_mutex_lock(&inode->mutex);
     const bool is_there = inode->metadata != NULL;
     pthread_mutex_unlock(&inode->mutex);
-    if (is_there || context->passthrough || pool_now_ns() >= until_ns)
-        return;
-    const int error = pthread_create(&reading->thread, NULL, run, reading);
-    reading->is_started = error == 0;
-    if (error != 0)
-        say_unread(context, inode, -error);
+    reading->is_due = !is_there && !context->passthrough && pool_now_ns() < until_ns;
+    reading->is_begun = reading->is_due && helpers_begin(context->helpers, &reading->task);
 }
 
 void metadata_read_end(struct metadata_reading *reading, bool is_good)
 {
-    if (!reading->is_started)
+    if (!reading->is_due)
         return;
-    pthread_join(reading->thread, NULL);
+    if (reading->is_begun)
+        helpers_end(reading->context->helpers, &reading->task);
+    else if (is_good)
+        run(&reading->task);
     if (!is_good)
         metadata_drop(reading->handle->inode);
 }

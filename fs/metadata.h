@@ -10,21 +10,22 @@
 #define MIGFS_FS_METADATA_H
 
 #include "handle.h"
+#include "helpers.h"
 
-/* Reading on a thread of its own; the caller's, from metadata_read_begin to metadata_read_end. */
+/* The caller's, from metadata_read_begin to metadata_read_end. */
 struct metadata_reading {
+    struct helper_task task;
     struct context *context;
     struct handle *handle;
     int64_t until_ns;
-    pthread_t thread;
-    bool is_started;
+    bool is_due, is_begun;
 };
 
 /*
  * VERIFY, in the inode's turn and after its DROP: reads what is known to be an image's tables, by
  * a handle that stays open, and begins no read after `until_ns` (CLOCK_MONOTONIC). Not where data
  * goes past this program. metadata_read_end waits for it, as VERIFY does for its own reads, and
- * drops it all unless it `is_good`.
+ * drops it all unless it `is_good`; it reads itself where no helper was free.
  */
 void metadata_read_begin(struct metadata_reading *reading, struct context *context,
                          struct handle *handle, int64_t until_ns);

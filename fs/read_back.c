@@ -2,13 +2,14 @@
 #include "read_back.h"
 
 #include "backing.h"
+#include "helpers.h"
 #include "pool.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Threads beside the caller's own, for as long as it takes; none where there are few reads. */
+/* Beside the caller's own thread; none where there are few reads. */
 #define HELPERS 7
 #define WORTH_HELPERS 4
 
@@ -113,34 +114,44 @@ static void read_run(struct reading *reading, const struct run *run)
     }
 }
 
-static void *read_some(void *data)
+static void read_some(struct reading *reading)
 {
-    struct reading *reading = data;
     size_t i;
 
     while ((i = atomic_fetch_add(&reading->next, 1)) < reading->run_count) {
         if (pool_now_ns() < reading->until_ns)
             read_run(reading, &reading->runs[i]);
     }
-    return NULL;
 }
 
-void read_back(struct handle *handle, const struct digest_extent *extents, size_t count,
-               int *results, int64_t until_ns)
+struct help {
+    struct helper_task task;
+    struct reading *reading;
+};
+
+static void help(struct helper_task *task)
+{
+    read_some(((struct help *)task)->reading);
+}
+
+void read_back(struct context *context, struct handle *handle, const struct digest_extent *extents,
+               size_t count, int *results, int64_t until_ns)
 {
     struct reading reading = {
         .handle = handle, .extents = extents, .results = results, .until_ns = until_ns};
-    pthread_t helpers[HELPERS];
-    size_t started = 0;
+    struct help helps[HELPERS];
+    size_t begun = 0;
 
     plan(&reading, count);
     if (reading.run_count > 0)
         backing_open_fresh(handle); /* once, by one thread; an error is met again by each read */
     atomic_init(&reading.next, 0);
-    while (reading.run_count > WORTH_HELPERS && started < HELPERS &&
-           pthread_create(&helpers[started], NULL, read_some, &reading) == 0)
-        started++; /* fewer take longer */
+    for (; reading.run_count > WORTH_HELPERS && begun < HELPERS; begun++) {
+        helps[begun] = (struct help){.task.run = help, .reading = &reading};
+        if (!helpers_begin(context->helpers, &helps[begun].task))
+            break; /* fewer take longer */
+    }
     read_some(&reading);
-    while (started > 0)
-        pthread_join(helpers[--started], NULL);
+    while (begun > 0)
+        helpers_end(context->helpers, &helps[--begun].task);
 }

@@ -19,7 +19,7 @@
  * (CLOCK_MONOTONIC), when it stays. For a thread that may wait for the store; the handle must stay
  * open.
  */
-void read_back(struct handle *handle, const struct digest_extent *extents, size_t count,
-               int *results, int64_t until_ns);
+void read_back(struct context *context, struct handle *handle, const struct digest_extent *extents,
+               size_t count, int *results, int64_t until_ns);
 
 #endif

@@ -166,7 +166,7 @@ static int compare_extents(struct context *context, struct handle *handle, struc
     size_t unread = 0;
     int error = 0;
 
-    read_back(handle, verify->extents, verify->count, verify->results, until_ns);
+    read_back(context, handle, verify->extents, verify->count, verify->results, until_ns);
     for (size_t i = 0; i < verify->count; i++) {
         const struct digest_extent *extent = &verify->extents[i];
 
@@ -333,7 +333,7 @@ static void look_at_extents(struct context *context, struct handle *handle,
 
     for (size_t i = 0; i < count; i++)
         results[i] = READ_BACK_NOT_YET;
-    read_back(handle, extents, count, results, forever);
+    read_back(context, handle, extents, count, results, forever);
     for (size_t i = 0; i < count; i++) {
         if (results[i] != READ_BACK_DIFFERS)
             continue;
