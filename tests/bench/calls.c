@@ -4,6 +4,9 @@
  *     makes calls of one kind below the directory PATH, and prints how many and the nanoseconds
  *     that they took. KIND: fstat, open (and close), create (and unlink), lookup (of three
  *     components), lock (and unlock, one byte that means nothing).
+ * calls wake MILLISECONDS
+ *     wakes another process, which wakes this one, again and again, and prints how many times and
+ *     the nanoseconds.
  * calls handover FILE CACHED DIRTY
  *     locks FILE as QEMU does, reads CACHED bytes, writes DIRTY bytes, unlocks it, and prints the
  *     nanoseconds of the locks and of the unlocks.
@@ -19,11 +22,14 @@
 #include <err.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -140,6 +146,47 @@ static int run_calls(const char *name, const char *path, int64_t most_ns)
     while (now_ns() - start < most_ns) {
         for (int i = 0; i < 16; i++, count++)
             kind->call(fd);
+    }
+    printf("%jd %jd\n", (intmax_t)count, (intmax_t)(now_ns() - start));
+    return 0;
+}
+
+/* ---- what any daemon costs ---- */
+
+static void wake(int fd)
+{
+    if (eventfd_write(fd, 1) != 0)
+        err(1, "eventfd_write");
+}
+
+static void sleep_until_woken(int fd)
+{
+    eventfd_t value;
+
+    if (eventfd_read(fd, &value) != 0)
+        err(1, "eventfd_read");
+}
+
+static int wake_each_other(int64_t most_ns)
+{
+    const int there = eventfd(0, 0), back = eventfd(0, 0);
+    const pid_t parent = getpid(), child = there < 0 || back < 0 ? -1 : fork();
+    int64_t start, count;
+
+    if (child < 0)
+        err(1, "two processes");
+    if (child == 0) {
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent)
+            err(1, "another process's end");
+        for (;;) {
+            sleep_until_woken(there);
+            wake(back);
+        }
+    }
+    start = now_ns();
+    for (count = 0; now_ns() - start < most_ns; count++) {
+        wake(there);
+        sleep_until_woken(back);
     }
     printf("%jd %jd\n", (intmax_t)count, (intmax_t)(now_ns() - start));
     return 0;
@@ -266,8 +313,11 @@ int main(int argc, char **argv)
         return measure_latency(argv[2], (size_t)atoll(argv[3]));
     if (argc == 4 && strcmp(argv[1], "hot") == 0)
         return read_hot(argv[2], atoll(argv[3]) * 1000000);
+    if (argc == 3 && strcmp(argv[1], "wake") == 0)
+        return wake_each_other(atoll(argv[2]) * 1000000);
     if (argc != 4)
-        errx(1, "usage: calls KIND PATH MILLISECONDS | calls handover FILE CACHED DIRTY | "
-                "calls hot FILE MILLISECONDS | calls latency FILE LEAST");
+        errx(1, "usage: calls KIND PATH MILLISECONDS | calls wake MILLISECONDS | "
+                "calls handover FILE CACHED DIRTY | calls hot FILE MILLISECONDS | "
+                "calls latency FILE LEAST");
     return run_calls(argv[1], argv[2], atoll(argv[3]) * 1000000);
 }

@@ -40,7 +40,7 @@ def draw_goals(axes, places, mine, height, **style):
 
 
 def draw_bench(rows, path):
-    works = list(dict.fromkeys(row["workload"] for row in rows))
+    works = list(dict.fromkeys(row["workload"] for row in rows if row["stack"] != "native"))
     stacks = [name for name in dict.fromkeys(row["stack"] for row in rows) if name != "native"]
     if not stacks:
         return

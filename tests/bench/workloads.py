@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import time
 
+import goals
 import stacks
 import testbed
 
@@ -99,6 +100,13 @@ def of_calls(kind, quick=True):
                     "calls/s", run, quick)
 
 
+def wake(bed, _place, effort):
+    """What a request costs that a daemon answers, whatever the daemon does."""
+    count, nanoseconds = map(int, bed.run(
+        [testbed.binary("calls"), "wake", effort.milliseconds]).stdout.split())
+    return Sample(count / nanoseconds * 1e9)
+
+
 def hot_after_hand_over(bed, place, effort):
     path = place.data(effort.hot_mib)
     before = place.cpu_s()
@@ -154,14 +162,19 @@ def in_guest(name, *arguments):
                     stacks=("native", "migfs", "migfs-passthrough", "virtiofsd"), in_guest=True)
 
 
-def copy(bed, place, effort):
-    source = place.data(effort.copy_mib)
-    drop_cached(place, source)
-    target = os.path.join(place.path, "copied")
-    timed = bed.run(["/usr/bin/env", "bash", "-c",
-                     'TIMEFORMAT=%R; time cp --reflink=never "$0" "$1"', source, target])
-    os.unlink(target)
-    return Sample(effort.copy_mib * 1.048576 / float(timed.stderr.split()[-1]))
+def of_cp(*options):
+    """By copy_file_range(2), or with --reflink=never by reads and writes of 128 KiB."""
+    command = " ".join(("cp", *options))
+
+    def run(bed, place, effort):
+        source = place.data(effort.copy_mib)
+        drop_cached(place, source)
+        target = os.path.join(place.path, "copied")
+        timed = bed.run(["/usr/bin/env", "bash", "-c",
+                         f'TIMEFORMAT=%R; time {command} "$0" "$1"', source, target])
+        os.unlink(target)
+        return Sample(effort.copy_mib * 1.048576 / float(timed.stderr.split()[-1]))
+    return Workload(command, "MB/s", run)
 
 
 def page_cache(_bed, place, effort):
@@ -206,7 +219,9 @@ WORKLOADS = [
     of_calls("create"),
     of_calls("lookup"),
     of_calls("lock"),
-    Workload("cp", "MB/s", copy),
+    Workload(goals.WAKE, "times/s", wake, stacks=("native",)),
+    of_cp(),
+    of_cp("--reflink=never"),
     Workload("git clone", "files/s", clone, stacks=CLONED),
     Workload("bytes read for one kept in memory", "bytes", page_cache, quick=False),
     in_guest("4k random read, QD1", "--rw=randread", "--bs=4k", "--iodepth=1"),
@@ -217,5 +232,5 @@ IN_PICTURE = (*(f"4k random {how}, {depth}, libaio" for depth in ("QD1", "QD32")
                 for how in ("read", "write")),
               "1M sequential read, QD4", "1M sequential write, QD4",
               "4k hot cached read, handed over", "4k write and fsync",
-              "eight synchronous writers", "cp", "git clone")
+              "eight synchronous writers", "cp", "cp --reflink=never", "git clone", goals.WAKE)
 
