@@ -11,9 +11,9 @@
  *     → inode_table.lock → inode.mutex → lock_table.mutex → pool.mutex, events.mutex
  *
  * The first five are held across calls below, each for one handle, the descriptions of one inode,
- * one record or the listing of all records, and never two of them at once. Within the locks of the
- * table of handles, the guard's watch, the helpers, an ioctl's group and a status check none is
- * taken: they may follow any.
+ * one record or a look at the list of all records, and never two of them at once. Within the locks
+ * of the table of handles, the guard's watch, the helpers, an ioctl's group and a status check none
+ * is taken: they may follow any.
  */
 #ifndef MIGFS_FS_CONTEXT_H
 #define MIGFS_FS_CONTEXT_H

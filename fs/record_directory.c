@@ -28,10 +28,11 @@ struct record_directory {
     int path_fd; /* O_PATH */
     uid_t uid;   /* its owner, as whom all of it is done */
     gid_t gid;
-    pthread_mutex_t mutex; /* also across the listing: one lists, the others wait for its result */
+    pthread_mutex_t mutex; /* also across a look: one looks, the others wait for what it sees */
     ino_t *inos;           /* sorted */
     size_t count;
-    int64_t moved_at_ns; /* CLOCK_MONOTONIC, when a new time was first seen */
+    int64_t looked_at_ns; /* CLOCK_MONOTONIC, when the last look that saw it began; 0: never */
+    int64_t moved_at_ns;  /* when one saw a new time first */
     struct statx_timestamp mtime, ctime;
     bool listed;
     ino_t walked_to;      /* by record_directory_next */
@@ -238,30 +239,41 @@ static int list(struct record_directory *directory, bool *differs)
     return 0;
 }
 
-bool record_directory_look(struct record_directory *directory)
+/* With the mutex held: whether the list is new. */
+static bool look(struct record_directory *directory)
 {
+    const int64_t begun_ns = pool_now_ns();
     struct statx now;
-    bool moved, listed = false, differs = false;
+    bool differs = false;
 
     if (statx(directory->path_fd, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC,
               STATX_MTIME | STATX_CTIME, &now) != 0)
         return false; /* the store does not answer: what is asked of it next will say so */
 
-    pthread_mutex_lock(&directory->mutex);
-    moved = !directory->listed || !same_time(&now.stx_mtime, &directory->mtime) ||
-            !same_time(&now.stx_ctime, &directory->ctime);
+    const bool moved = !directory->listed || !same_time(&now.stx_mtime, &directory->mtime) ||
+                       !same_time(&now.stx_ctime, &directory->ctime);
     if (moved)
-        directory->moved_at_ns = pool_now_ns();
-    if (moved || pool_now_ns() - directory->moved_at_ns < UNSETTLED_NS) {
-        listed = list(directory, &differs) == 0;
-        if (listed) {
-            directory->mtime = now.stx_mtime;
-            directory->ctime = now.stx_ctime;
-            directory->listed = true;
-        }
+        directory->moved_at_ns = begun_ns;
+    if (moved || begun_ns - directory->moved_at_ns < UNSETTLED_NS) {
+        if (list(directory, &differs) != 0)
+            return false;
+        directory->mtime = now.stx_mtime;
+        directory->ctime = now.stx_ctime;
+        directory->listed = true;
     }
+    directory->looked_at_ns = begun_ns;
+    return moved || differs;
+}
+
+/* A look that began since this call does for it: a thousand files at once need few. */
+bool record_directory_look(struct record_directory *directory)
+{
+    const int64_t called_ns = pool_now_ns();
+
+    pthread_mutex_lock(&directory->mutex);
+    const bool is_new = directory->looked_at_ns <= called_ns && look(directory);
     pthread_mutex_unlock(&directory->mutex);
-    return listed && (moved || differs);
+    return is_new;
 }
 
 bool record_directory_lists(struct record_directory *directory, ino_t ino)
