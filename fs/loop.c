@@ -468,7 +468,8 @@ struct loop *loop_new(struct context *context)
         return NULL;
     loop->context = context;
     loop->most_threads = context->options.workers;
-    loop->most_ring_users = processors > 2 ? (unsigned)processors : 2;
+    /* Each sleeps while the store works: two a processor give a tenth more than one. */
+    loop->most_ring_users = processors > 1 ? 2 * (unsigned)processors : 2;
     if (loop->most_ring_users > loop->most_threads / 2)
         loop->most_ring_users = loop->most_threads / 2; /* the others wait, or do what waits */
     loop->ring_from = MOST_RING_FROM;
