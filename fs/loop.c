@@ -23,7 +23,7 @@
  * more processor time (tests/bench). Many come and go in lumps: only after so many looks in a row
  * that found fewer are they few.
  */
-#define MOST_RING_FROM 8
+#define MOST_RING_FROM 6
 #define MOST_FEW 64
 
 struct worker {
