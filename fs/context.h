@@ -6,14 +6,13 @@
  * Lock order of the whole program, outermost first; each is held for a few instructions, and none
  * across a reply, a notification or a call below unless its own comment says so:
  *
- *     handle.open_mutex, handle.directory_mutex, inode.description_mutex, record_handle.mutex,
- *     record_directory.mutex
+ *     handle.open_mutex, handle.directory_mutex, inode.description_mutex, record_handle.mutex
  *     → inode_table.lock → inode.mutex → lock_table.mutex → pool.mutex, events.mutex
  *
- * The first five are held across calls below, each for one handle, the descriptions of one inode,
- * one record or a look at the list of all records, and never two of them at once. Within the locks
- * of the table of handles, the guard's watch, the helpers, an ioctl's group and a status check none
- * is taken: they may follow any.
+ * The first four are held across calls below, each for one handle, the descriptions of one inode or
+ * one record, and never two of them at once. Within the locks of the table of handles, the guard's
+ * watch, the list of records, the spares, an ioctl's group and a status check none is taken: they
+ * may follow any.
  */
 #ifndef MIGFS_FS_CONTEXT_H
 #define MIGFS_FS_CONTEXT_H
@@ -38,7 +37,7 @@ struct context {
     struct device *device;      /* these two from the mount on */
     struct loop *loop;
     struct pool *pool;
-    struct helpers *helpers;
+    struct spares *spares;
     struct own_opens *own_opens;
     struct events *events;
     struct stats *stats;

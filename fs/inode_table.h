@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What the sources of inode.h share: the table (inode.c), its bounded cache of descriptors
- * (inode_pin.c), how names become inodes (inode_lookup.c) and what is told of one (inode_stat.c).
+ * (inode_pin.c), how names and handles become inodes (inode_lookup.c) and what is told of one
+ * (inode_stat.c).
  */
 #ifndef MIGFS_FS_INODE_TABLE_H
 #define MIGFS_FS_INODE_TABLE_H
@@ -28,7 +29,7 @@ struct inode_table {
 static inline void close_if_open(int fd)
 {
     if (fd >= 0)
-        close(fd); /* O_PATH: nothing is written by it, nothing can fail */
+        close(fd); /* nothing is written by it, nothing can fail */
 }
 
 /* ---- inode.c ---- */

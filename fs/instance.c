@@ -6,7 +6,7 @@
 #include "file_name.h"
 #include "guard.h"
 #include "handle.h"
-#include "helpers.h"
+#include "spares.h"
 #include "lease.h"
 #include "lock.h"
 #include "lock_wait.h"
@@ -90,10 +90,10 @@ int instance_init(struct context *context)
         context->watch = guard_watch_new(context);
         context->removed_watch = removed_watch_new(context);
         context->pool = pool_new(context, POOL_THREADS);
-        context->helpers = helpers_new();
+        context->spares = spares_new();
         if (!context->handles || !context->locks || !context->events || !context->own_opens ||
             !context->stats || !context->watch || !context->removed_watch || !context->pool ||
-            !context->helpers)
+            !context->spares)
             error = -ENOMEM;
     }
     if (error == 0)
@@ -164,7 +164,7 @@ void instance_deinit(struct context *context)
     guard_watch_free(context->watch);
     removed_watch_free(context->removed_watch);
     pool_free(context->pool);
-    helpers_free(context->helpers);
+    spares_free(context->spares);
     context->records = NULL;
     context->record_inode = NULL; /* freed with the table */
     context->handles = NULL;
@@ -176,7 +176,7 @@ void instance_deinit(struct context *context)
     context->watch = NULL;
     context->removed_watch = NULL;
     context->pool = NULL;
-    context->helpers = NULL;
+    context->spares = NULL;
 }
 
 /* ---- releasing all ---- */

@@ -138,7 +138,7 @@ static int read_tables(const struct metadata_reading *reading)
     return error;
 }
 
-static void run(struct helper_task *task)
+static void run(struct spare_task *task)
 {
     const struct metadata_reading *reading = (struct metadata_reading *)task;
     const int error = read_tables(reading);
@@ -158,7 +158,7 @@ void metadata_read_begin(struct metadata_reading *reading, struct context *conte
     const bool is_there = inode->metadata != NULL;
     pthread_mutex_unlock(&inode->mutex);
     reading->is_due = !is_there && !context->passthrough && pool_now_ns() < until_ns;
-    reading->is_begun = reading->is_due && helpers_begin(context->helpers, &reading->task);
+    reading->is_begun = reading->is_due && spares_begin(context->spares, &reading->task);
 }
 
 void metadata_read_end(struct metadata_reading *reading, bool is_good)
@@ -166,7 +166,7 @@ void metadata_read_end(struct metadata_reading *reading, bool is_good)
     if (!reading->is_due)
         return;
     if (reading->is_begun)
-        helpers_end(reading->context->helpers, &reading->task);
+        spares_end(reading->context->spares, &reading->task);
     else if (is_good)
         run(&reading->task);
     if (!is_good)

@@ -10,11 +10,11 @@
 #define MIGFS_FS_METADATA_H
 
 #include "handle.h"
-#include "helpers.h"
+#include "spares.h"
 
 /* The caller's, from metadata_read_begin to metadata_read_end. */
 struct metadata_reading {
-    struct helper_task task;
+    struct spare_task task;
     struct context *context;
     struct handle *handle;
     int64_t until_ns;
@@ -25,7 +25,7 @@ struct metadata_reading {
  * VERIFY, in the inode's turn and after its DROP: reads what is known to be an image's tables, by
  * a handle that stays open, and begins no read after `until_ns` (CLOCK_MONOTONIC). Not where data
  * goes past this program. metadata_read_end waits for it, as VERIFY does for its own reads, and
- * drops it all unless it `is_good`; it reads itself where no helper was free.
+ * drops it all unless it `is_good`; it reads itself where no thread was to spare.
  */
 void metadata_read_begin(struct metadata_reading *reading, struct context *context,
                          struct handle *handle, int64_t until_ns);

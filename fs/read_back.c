@@ -2,16 +2,16 @@
 #include "read_back.h"
 
 #include "backing.h"
-#include "helpers.h"
 #include "pool.h"
+#include "spares.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Beside the caller's own thread; none where there are few reads. */
-#define HELPERS 7
-#define WORTH_HELPERS 4
+#define MOST_BESIDE 7
+#define WORTH_SPARES 4
 
 /* A round trip costs more than the bytes between two extents that lie so near. */
 #define NEAR_BYTES ((uint64_t)32 * 1024)
@@ -124,14 +124,14 @@ static void read_some(struct reading *reading)
     }
 }
 
-struct help {
-    struct helper_task task;
+struct part {
+    struct spare_task task;
     struct reading *reading;
 };
 
-static void help(struct helper_task *task)
+static void read_beside(struct spare_task *task)
 {
-    read_some(((struct help *)task)->reading);
+    read_some(((struct part *)task)->reading);
 }
 
 void read_back(struct context *context, struct handle *handle, const struct digest_extent *extents,
@@ -139,19 +139,21 @@ void read_back(struct context *context, struct handle *handle, const struct dige
 {
     struct reading reading = {
         .handle = handle, .extents = extents, .results = results, .until_ns = until_ns};
-    struct help helps[HELPERS];
-    size_t begun = 0;
+    struct part parts[MOST_BESIDE];
+    size_t most = 0, begun = 0;
 
     plan(&reading, count);
     if (reading.run_count > 0)
         backing_open_fresh(handle); /* once, by one thread; an error is met again by each read */
     atomic_init(&reading.next, 0);
-    for (; reading.run_count > WORTH_HELPERS && begun < HELPERS; begun++) {
-        helps[begun] = (struct help){.task.run = help, .reading = &reading};
-        if (!helpers_begin(context->helpers, &helps[begun].task))
+    if (reading.run_count > WORTH_SPARES)
+        most = reading.run_count - 1 < MOST_BESIDE ? reading.run_count - 1 : MOST_BESIDE;
+    for (; begun < most; begun++) {
+        parts[begun] = (struct part){.task.run = read_beside, .reading = &reading};
+        if (!spares_begin(context->spares, &parts[begun].task))
             break; /* fewer take longer */
     }
     read_some(&reading);
     while (begun > 0)
-        helpers_end(context->helpers, &helps[--begun].task);
+        spares_end(context->spares, &parts[--begun].task);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* fs/helpers: whoever begins a task is helped or knows at once that it is not. */
+/* fs/spares: a task is begun at once or not at all. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,21 +10,21 @@
 #include <semaphore.h>
 #include <unistd.h>
 
-#include "fs/helpers.h"
+#include "fs/spares.h"
 
 #define MOST_TASKS 1000
 
-/* One that a helper is busy with until it is let go. */
+/* One that a thread is busy with until it is let go. */
 struct held {
-    struct helper_task task;
+    struct spare_task task;
     sem_t begins, may_end;
     pid_t thread;
 };
 
-static struct helpers *helpers;
+static struct spares *spares;
 static struct held held[MOST_TASKS];
 
-static void run(struct helper_task *task)
+static void run(struct spare_task *task)
 {
     struct held *mine = (struct held *)task;
 
@@ -39,7 +39,7 @@ static bool begin(struct held *one)
     *one = (struct held){.task.run = run};
     sem_init(&one->begins, 0, 0);
     sem_init(&one->may_end, 0, 0);
-    if (!helpers_begin(helpers, &one->task))
+    if (!spares_begin(spares, &one->task))
         return false;
     while (sem_wait(&one->begins) != 0)
         ;
@@ -49,11 +49,11 @@ static bool begin(struct held *one)
 static void end(struct held *one)
 {
     sem_post(&one->may_end);
-    helpers_end(helpers, &one->task);
+    spares_end(spares, &one->task);
     assert_true(one->task.is_over);
 }
 
-/* As many as are helped at once. */
+/* As many as there are threads for. */
 static size_t begin_all(void)
 {
     size_t count = 0;
@@ -72,14 +72,14 @@ static void end_all(size_t count)
 static int set_up(void **state)
 {
     (void)state;
-    helpers = helpers_new();
-    return helpers ? 0 : -1;
+    spares = spares_new();
+    return spares ? 0 : -1;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
-    helpers_free(helpers);
+    spares_free(spares);
     return 0;
 }
 
@@ -91,7 +91,7 @@ static void a_task_runs_on_another_thread(void **state)
     assert_int_not_equal(held[0].thread, gettid());
 }
 
-static void a_helper_is_kept(void **state)
+static void a_thread_is_kept(void **state)
 {
     pid_t first;
 
@@ -104,7 +104,7 @@ static void a_helper_is_kept(void **state)
     assert_int_equal(held[0].thread, first);
 }
 
-static void tasks_at_a_time_have_a_helper_each(void **state)
+static void tasks_at_a_time_have_a_thread_each(void **state)
 {
     (void)state;
     assert_true(begin(&held[0]));
@@ -132,8 +132,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_task_runs_on_another_thread, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_helper_is_kept, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(tasks_at_a_time_have_a_helper_each, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_thread_is_kept, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(tasks_at_a_time_have_a_thread_each, set_up, tear_down),
         cmocka_unit_test_setup_teardown(where_all_are_busy_nobody_waits, set_up, tear_down),
     };
 
