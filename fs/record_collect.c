@@ -105,7 +105,7 @@ static void run(struct context *context, struct job *job)
     const int most = inode_handles_last(context->inodes) ? LOOK_MOST : 0;
     ino_t ino;
 
-    (void)record_directory_look(directory);
+    record_look_at_list(context);
     for (int i = 0; i < most && record_directory_next(directory, &ino); i++)
         look_at(context, ino);
     removed_collect(context);

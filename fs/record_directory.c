@@ -15,8 +15,8 @@
 #include <unistd.h>
 
 /*
- * A directory whose time is coarser than two changes looks unmoved after the second: for this long
- * after a move it is listed at each look.
+ * A directory whose time is coarser than two changes looks unmoved after the second: after a move
+ * it is listed at each look until one began so long after it.
  */
 #define UNSETTLED_NS (INT64_C(2) * 1000000000)
 
@@ -28,13 +28,15 @@ struct record_directory {
     int path_fd; /* O_PATH */
     uid_t uid;   /* its owner, as whom all of it is done */
     gid_t gid;
-    pthread_mutex_t mutex; /* also across a look: one looks, the others wait for what it sees */
-    ino_t *inos;           /* sorted */
+    pthread_mutex_t mutex; /* of all that follows */
+    pthread_cond_t looked;
+    bool is_looking; /* somebody, without the mutex; the others wait for what it sees */
+    ino_t *inos;     /* sorted */
     size_t count;
-    int64_t looked_at_ns; /* CLOCK_MONOTONIC, when the last look that saw it began; 0: never */
-    int64_t moved_at_ns;  /* when one saw a new time first */
+    int64_t looked_at_ns; /* CLOCK_MONOTONIC, when the last look began; 0: never */
+    int64_t listed_at_ns; /* the last that listed; 0: never */
+    int64_t moved_at_ns;  /* when one had seen a new time first */
     struct statx_timestamp mtime, ctime;
-    bool listed;
     ino_t walked_to;      /* by record_directory_next */
     int64_t walked_at_ns; /* CLOCK_MONOTONIC, 0: never */
 };
@@ -116,6 +118,7 @@ int record_directory_open(struct context *context, struct record_directory **res
     if (!directory)
         return -ENOMEM;
     pthread_mutex_init(&directory->mutex, NULL);
+    pthread_cond_init(&directory->looked, NULL);
     error = make_directory(context);
     if (error == 0 || error == -EACCES || error == -EPERM || error == -EROFS) {
         const int opened = open_directory(context, directory);
@@ -126,6 +129,7 @@ int record_directory_open(struct context *context, struct record_directory **res
         *result = directory;
         return 0;
     }
+    pthread_cond_destroy(&directory->looked);
     pthread_mutex_destroy(&directory->mutex);
     free(directory);
     log_warning("no hand-over records: %s/%s %s (%s)", context->options.source, RECORD_DIRECTORY,
@@ -138,6 +142,7 @@ void record_directory_close(struct record_directory *directory)
     if (!directory)
         return;
     close(directory->path_fd);
+    pthread_cond_destroy(&directory->looked);
     pthread_mutex_destroy(&directory->mutex);
     free(directory->inos);
     free(directory);
@@ -203,14 +208,22 @@ static DIR *open_listing(const struct record_directory *directory)
     return listing;
 }
 
-/* With the mutex held. On failure the old list stays, and the next look tries again. */
-/* 0 and whether it differs from the list before, or a negative errno. */
-static int list(struct record_directory *directory, bool *differs)
+/* What a look saw. */
+struct sight {
+    int64_t begun_ns;
+    struct statx times;
+    int error; /* negative errno: it saw nothing */
+    bool is_listed;
+    ino_t *inos;
+    size_t count;
+};
+
+static int list(const struct record_directory *directory, struct sight *sight)
 {
     DIR *listing = open_listing(directory);
-    ino_t *inos = NULL, ino;
-    size_t count = 0, room = 0;
-    int error = listing ? 0 : -EIO;
+    size_t room = 0;
+    ino_t ino;
+    int error = listing ? 0 : -errno;
 
     while (error == 0) {
         errno = 0;
@@ -221,58 +234,79 @@ static int list(struct record_directory *directory, bool *differs)
             break;
         }
         if (record_directory_parse(entry->d_name, &ino))
-            error = add_ino(&inos, &count, &room, ino);
+            error = add_ino(&sight->inos, &sight->count, &room, ino);
     }
     if (listing)
         closedir(listing);
-    if (error != 0) {
-        free(inos);
-        return error;
-    }
-    if (count > 0)
-        qsort(inos, count, sizeof(*inos), compare_inos);
-    *differs = count != directory->count ||
-               (count > 0 && memcmp(inos, directory->inos, count * sizeof(*inos)) != 0);
-    free(directory->inos);
-    directory->inos = inos;
-    directory->count = count;
-    return 0;
+    if (error == 0 && sight->count > 0)
+        qsort(sight->inos, sight->count, sizeof(*sight->inos), compare_inos);
+    sight->is_listed = error == 0;
+    return error;
 }
 
-/* With the mutex held: whether the list is new. */
-static bool look(struct record_directory *directory)
+static bool has_moved(const struct record_directory *directory, const struct statx *now)
 {
-    const int64_t begun_ns = pool_now_ns();
-    struct statx now;
-    bool differs = false;
+    return directory->listed_at_ns == 0 || !same_time(&now->stx_mtime, &directory->mtime) ||
+           !same_time(&now->stx_ctime, &directory->ctime);
+}
 
+/* By who looks: nobody else changes what it compares with. */
+static void look(const struct record_directory *directory, struct sight *sight)
+{
     if (statx(directory->path_fd, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC,
-              STATX_MTIME | STATX_CTIME, &now) != 0)
-        return false; /* the store does not answer: what is asked of it next will say so */
+              STATX_MTIME | STATX_CTIME, &sight->times) != 0)
+        sight->error = -errno;
+    else if (has_moved(directory, &sight->times) ||
+             directory->listed_at_ns - directory->moved_at_ns < UNSETTLED_NS)
+        sight->error = list(directory, sight);
+}
 
-    const bool moved = !directory->listed || !same_time(&now.stx_mtime, &directory->mtime) ||
-                       !same_time(&now.stx_ctime, &directory->ctime);
+/* With the mutex held: whether the list is new. What could not be seen stays. */
+static bool take_in(struct record_directory *directory, struct sight *sight)
+{
+    directory->looked_at_ns = sight->begun_ns;
+    if (!sight->is_listed)
+        return false;
+
+    const bool moved = has_moved(directory, &sight->times);
+    const bool differs = sight->count != directory->count ||
+                         (sight->count > 0 && memcmp(sight->inos, directory->inos,
+                                                     sight->count * sizeof(*sight->inos)) != 0);
+    ino_t *before = directory->inos;
+
     if (moved)
-        directory->moved_at_ns = begun_ns;
-    if (moved || begun_ns - directory->moved_at_ns < UNSETTLED_NS) {
-        if (list(directory, &differs) != 0)
-            return false;
-        directory->mtime = now.stx_mtime;
-        directory->ctime = now.stx_ctime;
-        directory->listed = true;
-    }
-    directory->looked_at_ns = begun_ns;
+        directory->moved_at_ns = pool_now_ns();
+    directory->mtime = sight->times.stx_mtime;
+    directory->ctime = sight->times.stx_ctime;
+    directory->listed_at_ns = sight->begun_ns;
+    directory->inos = sight->inos;
+    directory->count = sight->count;
+    sight->inos = before;
     return moved || differs;
 }
 
-/* A look that began since this call does for it: a thousand files at once need few. */
+/* A thousand files at once need few looks, and where the store does not answer all wait as one. */
 bool record_directory_look(struct record_directory *directory)
 {
     const int64_t called_ns = pool_now_ns();
+    struct sight sight = {0};
+    bool is_new = false;
 
     pthread_mutex_lock(&directory->mutex);
-    const bool is_new = directory->looked_at_ns <= called_ns && look(directory);
+    while (directory->is_looking)
+        pthread_cond_wait(&directory->looked, &directory->mutex);
+    if (directory->looked_at_ns <= called_ns) {
+        directory->is_looking = true;
+        pthread_mutex_unlock(&directory->mutex);
+        sight.begun_ns = pool_now_ns();
+        look(directory, &sight);
+        pthread_mutex_lock(&directory->mutex);
+        is_new = take_in(directory, &sight);
+        directory->is_looking = false;
+        pthread_cond_broadcast(&directory->looked);
+    }
     pthread_mutex_unlock(&directory->mutex);
+    free(sight.inos);
     return is_new;
 }
 

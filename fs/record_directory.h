@@ -27,9 +27,10 @@ int record_directory_open(struct context *context, struct record_directory **dir
 void record_directory_close(struct record_directory *directory);
 
 /*
- * Asks the server whether the directory moved, and lists it then; or waits for who does so already,
- * if that began since the call. True: the list is new, and nobody else was told. Where the store
- * does not answer the old one stays, and what is asked of it next says so.
+ * Asks the server whether the directory moved, and lists it then; or waits for somebody else's look
+ * that began since the call. As the daemon: not while a caller's ids are assumed. True: the list is
+ * new, and nobody else was told. Where the store does not answer the old one stays, and what is
+ * asked of it next says so.
  */
 bool record_directory_look(struct record_directory *directory);
 

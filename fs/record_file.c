@@ -69,11 +69,16 @@ static void forget_record(struct inode *inode)
     tell_owner_of_none(inode);
 }
 
-bool record_listed(struct context *context, ino_t ino)
+void record_look_at_list(struct context *context)
 {
     if (record_directory_look(context->records))
         (void)inode_each_open(context->inodes, look_if_plain, context); /* short of memory: the
                                                                   next moment of each looks */
+}
+
+bool record_listed(struct context *context, ino_t ino)
+{
+    record_look_at_list(context);
     return record_directory_lists(context->records, ino);
 }
 

@@ -26,9 +26,12 @@ bool record_look(struct context *context, struct inode *inode);
  */
 bool record_look_in_standby(struct context *context, struct inode *inode);
 
+/* Looks whether there are new records, and has those of open files looked at. As the daemon. */
+void record_look_at_list(struct context *context);
+
 /*
- * The same of the list of records alone: whether a file of that inode number may have one. For a
- * name that is about to go, whose file is not known yet.
+ * And whether a file of that inode number may have one: for a name that is about to go, whose file
+ * is not known yet.
  */
 bool record_listed(struct context *context, ino_t ino);
 

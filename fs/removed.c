@@ -80,21 +80,41 @@ static bool has_one_name(struct context *context, struct inode *inode)
 
 /* ---- a name goes ---- */
 
-/* Most files have no record, and are gone with one look at the list. */
-static struct inode *look_up(fuse_req_t req, struct inode *parent, const char *name)
+/* As the caller: a file that no other name leads to. */
+static bool is_last_name(fuse_req_t req, struct inode *parent, const char *name, ino_t *ino)
+{
+    struct stat attributes;
+
+    _cleanup_acting_ struct acting acting = acting_begin(req, parent);
+    if (acting.fd < 0 || fstatat(acting.fd, name, &attributes, AT_SYMLINK_NOFOLLOW) != 0)
+        return false;
+    *ino = attributes.st_ino;
+    return S_ISREG(attributes.st_mode) && attributes.st_nlink == 1;
+}
+
+/* And its inode, with a reference; or NULL. */
+static struct inode *inode_of(fuse_req_t req, struct inode *parent, const char *name)
 {
     struct context *context = context_of(req);
     struct inode *inode;
     struct stat attributes;
 
     _cleanup_acting_ struct acting acting = acting_begin(req, parent);
-    if (acting.fd < 0 || fstatat(acting.fd, name, &attributes, AT_SYMLINK_NOFOLLOW) != 0 ||
-        !S_ISREG(attributes.st_mode) || attributes.st_nlink != 1 ||
-        !record_listed(context, attributes.st_ino) ||
+    if (acting.fd < 0 ||
         inode_lookup(context->inodes, acting.fd, name, false, &inode, &attributes) != 0)
         return NULL;
     inode_forget(context->inodes, inode, 1);
     return inode;
+}
+
+/* Most files have no record, and are gone with one look at the list; that is the daemon's. */
+static struct inode *look_up(fuse_req_t req, struct inode *parent, const char *name)
+{
+    ino_t ino;
+
+    if (!is_last_name(req, parent, name, &ino) || !record_listed(context_of(req), ino))
+        return NULL;
+    return inode_of(req, parent, name);
 }
 
 struct removed removed_begin(fuse_req_t req, struct inode *parent, const char *name)

@@ -372,6 +372,12 @@ def remove(host, name):
     os.unlink(host.path(name))
 
 
+def remove_as_user(host, name):
+    """Who may do so, though not look at the records."""
+    os.chown(os.path.dirname(host.path(name)), testbed.USER_UID, testbed.USER_GID)
+    host.bed.run(["rm", "-f", host.path(name)], as_user=True)
+
+
 def replace(host, name):
     with open(host.path(name + ".new"), "wb") as new:
         new.write(b"N" * IMAGE_BYTES)
@@ -408,7 +414,7 @@ def goes_on_nameless(pair, vmm, number):
     expect_state(pair, vmm, 1, "owner")
 
 
-for taking in (remove, replace):
+for taking in (remove, remove_as_user, replace):
     for place in ("elsewhere", "here"):
         outlives(taking, place)
 
