@@ -176,8 +176,10 @@ static int wake_each_other(int64_t most_ns)
     if (child < 0)
         err(1, "two processes");
     if (child == 0) {
-        if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent)
-            err(1, "another process's end");
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0)
+            err(1, "prctl");
+        if (getppid() != parent)
+            errx(1, "who is to be woken has ended");
         for (;;) {
             sleep_until_woken(there);
             wake(back);

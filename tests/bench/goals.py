@@ -104,21 +104,21 @@ def of_deep(table, workload):
 
 
 @dataclasses.dataclass(frozen=True)
-class LessWakes:
-    """The ratio of a daemon that takes no time itself, where its wake-ups take as long as those of
-    two processes that do nothing else."""
+class LeftByWakes:
+    """About the ratio of a daemon that takes no time itself, but sleeps until it is asked: where
+    its wake-ups take as long as those of two processes that do nothing else."""
     workload: str
     ratio: float
 
     def __str__(self):
-        return f"  {self.workload + ', less its wake-ups':50} {'any daemon':18} {self.ratio:8.3g}"
+        return f"  {self.workload + ': left by wake-ups alone':50} {'about':18} {self.ratio:8.3g}"
 
 
 def of_wakes(table):
     for workload, count in WAKES.items():
         ratio = left_by(table, workload, count, WAKE, "native")
         if ratio:
-            yield LessWakes(workload, ratio)
+            yield LeftByWakes(workload, ratio)
 
 
 def of_bench(rows):
