@@ -6,7 +6,6 @@
 #include "file_name.h"
 #include "guard.h"
 #include "handle.h"
-#include "spares.h"
 #include "lease.h"
 #include "lock.h"
 #include "lock_wait.h"
@@ -17,6 +16,7 @@
 #include "record_collect.h"
 #include "record_file.h"
 #include "removed.h"
+#include "spares.h"
 #include "stats.h"
 #include "transition.h"
 
