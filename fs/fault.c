@@ -87,6 +87,11 @@ bool fault_leaves_pages(void)
     return getenv("MIGFS_LEAVE_PAGES") != NULL;
 }
 
+bool fault_spares_none(void)
+{
+    return getenv("MIGFS_SPARE_NONE") != NULL;
+}
+
 int64_t fault_beacon_period_ns(int64_t period_ns)
 {
     const char *given = getenv("MIGFS_BEACON_MS");

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "spares.h"
 
+#include "fault.h"
+
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -85,7 +87,7 @@ static void add(struct spares *spares)
 bool spares_begin(struct spares *spares, struct spare_task *task)
 {
     pthread_mutex_lock(&spares->mutex);
-    if (spares->free == 0)
+    if (spares->free == 0 && !fault_spares_none())
         add(spares);
     const bool is_begun = spares->free > 0;
     if (is_begun) {
