@@ -66,6 +66,10 @@ def drop_cached(place, path):
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
+# mergerfs keeps what is written in a buffer that is not aligned: O_DIRECT below refuses it.
+DIRECT_WRITERS = tuple(name for name in stacks.ORDINARY if name != "mergerfs")
+
+
 def of_fio(name, *arguments, megabytes=False, hot=False, quick=True):
     def run(bed, place, effort):
         path = place.data(effort.hot_mib if hot else effort.data_mib)
@@ -78,7 +82,9 @@ def of_fio(name, *arguments, megabytes=False, hot=False, quick=True):
             requests, count, seconds = fio(bed, effort, path, *arguments)
         cpu_us = (place.cpu_s() - before) * 1e6 / max(requests, 1)
         return Sample((count / 1e6 if megabytes else requests) / seconds, cpu_us)
-    return Workload(name, "MB/s" if megabytes else "requests/s", run, quick)
+    writes = bool({"--rw=write", "--rw=randwrite"}.intersection(arguments))
+    return Workload(name, "MB/s" if megabytes else "requests/s", run, quick,
+                    DIRECT_WRITERS if writes and "--direct=1" in arguments else stacks.ORDINARY)
 
 
 def direct(how, depth, engine, **fields):
