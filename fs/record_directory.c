@@ -212,19 +212,20 @@ static DIR *open_listing(const struct record_directory *directory)
 struct sight {
     int64_t begun_ns;
     struct statx times;
-    int error; /* negative errno: it saw nothing */
-    bool is_listed;
+    bool is_listed; /* with what follows */
     ino_t *inos;
     size_t count;
 };
 
-static int list(const struct record_directory *directory, struct sight *sight)
+static void list(const struct record_directory *directory, struct sight *sight)
 {
     DIR *listing = open_listing(directory);
     size_t room = 0;
     ino_t ino;
-    int error = listing ? 0 : -errno;
+    int error = 0;
 
+    if (!listing)
+        return;
     while (error == 0) {
         errno = 0;
         const struct dirent *entry = readdir(listing);
@@ -236,12 +237,10 @@ static int list(const struct record_directory *directory, struct sight *sight)
         if (record_directory_parse(entry->d_name, &ino))
             error = add_ino(&sight->inos, &sight->count, &room, ino);
     }
-    if (listing)
-        closedir(listing);
+    closedir(listing);
     if (error == 0 && sight->count > 0)
         qsort(sight->inos, sight->count, sizeof(*sight->inos), compare_inos);
     sight->is_listed = error == 0;
-    return error;
 }
 
 static bool has_moved(const struct record_directory *directory, const struct statx *now)
@@ -254,11 +253,10 @@ static bool has_moved(const struct record_directory *directory, const struct sta
 static void look(const struct record_directory *directory, struct sight *sight)
 {
     if (statx(directory->path_fd, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC,
-              STATX_MTIME | STATX_CTIME, &sight->times) != 0)
-        sight->error = -errno;
-    else if (has_moved(directory, &sight->times) ||
-             directory->listed_at_ns - directory->moved_at_ns < UNSETTLED_NS)
-        sight->error = list(directory, sight);
+              STATX_MTIME | STATX_CTIME, &sight->times) == 0 &&
+        (has_moved(directory, &sight->times) ||
+         directory->listed_at_ns - directory->moved_at_ns < UNSETTLED_NS))
+        list(directory, sight);
 }
 
 /* With the mutex held: whether the list is new. What could not be seen stays. */

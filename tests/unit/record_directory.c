@@ -10,14 +10,16 @@
 
 #include <cmocka.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -28,15 +30,18 @@
 
 int __wrap_statx(int dirfd, const char *path, int flags, unsigned mask, struct statx *seen);
 int64_t __wrap_pool_now_ns(void);
+DIR *__wrap_fdopendir(int fd);
+DIR *__real_fdopendir(int fd);
 
-static char place[] = "/tmp/migfs-record_directory-XXXXXX";
+static char place[PATH_MAX];
 static struct context context;
 static struct record_directory *directory;
 static atomic_int_fast64_t now_ns;
 static struct {
     atomic_uint looks;
-    int error;  /* errno of each, or 0 */
-    bool waits; /* the next one: tells `begins`, and waits for `may_end` */
+    int error;    /* errno of each, or 0 */
+    bool refuses; /* to list, without an errno that says why */
+    bool waits;   /* the next one: tells `begins`, and waits for `may_end` */
     sem_t begins, may_end;
 } store;
 
@@ -63,6 +68,12 @@ int __wrap_statx(int dirfd, const char *path, int flags, unsigned mask, struct s
     return store.error == 0 ? 0 : -1;
 }
 
+DIR *__wrap_fdopendir(int fd)
+{
+    errno = 0;
+    return store.refuses ? NULL : __real_fdopendir(fd);
+}
+
 #define RECORD ".migfs/11"
 #define RECORDED 0x11
 
@@ -78,13 +89,16 @@ static void make_record(void)
 
 static int set_up(void **state)
 {
+    const char *scratch = getenv("TMPDIR");
+
     (void)state;
-    strcpy(place + sizeof(place) - sizeof("XXXXXX"), "XXXXXX");
+    snprintf(place, sizeof(place), "%s/migfs-records-XXXXXX", scratch ? scratch : "/tmp");
     if (!mkdtemp(place))
         return -1;
     now_ns = 100 * SECOND;
     store.looks = 0;
     store.error = 0;
+    store.refuses = false;
     store.waits = false;
     sem_init(&store.begins, 0, 0);
     sem_init(&store.may_end, 0, 0);
@@ -195,6 +209,18 @@ static void so_does_one_that_fails(void **state)
     assert_true(record_directory_look(directory));
 }
 
+static void what_cannot_be_listed_is_tried_again(void **state)
+{
+    (void)state;
+    make_record();
+    store.refuses = true;
+    assert_false(record_directory_look(directory));
+    assert_false(record_directory_lists(directory, RECORDED));
+    store.refuses = false;
+    assert_true(record_directory_look(directory));
+    assert_true(record_directory_lists(directory, RECORDED));
+}
+
 /* A reader of the list does not wait for the store. */
 static void the_list_can_be_read_meanwhile(void **state)
 {
@@ -222,6 +248,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_has_settled_is_not_listed_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_look_does_for_all_who_wait, set_up, tear_down),
         cmocka_unit_test_setup_teardown(so_does_one_that_fails, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_cannot_be_listed_is_tried_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_list_can_be_read_meanwhile, set_up, tear_down),
     };
 
