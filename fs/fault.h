@@ -12,8 +12,7 @@
  * read ahead at an acquire is never dropped, whatever changes (tests/hosts/prefetch.py).
  * MIGFS_LEAVE_PAGES: a release leaves the kernel's pages whoever has the file open, and they are
  * not dropped after it (tests/hosts/pages.py). MIGFS_SPARE_NONE: no thread is to spare (spares.h).
- * MIGFS_BEACON_MS is the time between two writes of
- * the beacon.
+ * MIGFS_BEACON_MS is the time between two writes of the beacon.
  */
 #ifndef MIGFS_FS_FAULT_H
 #define MIGFS_FS_FAULT_H

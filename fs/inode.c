@@ -280,7 +280,7 @@ bool inode_is_protected(const struct context *context, const struct inode *inode
            S_ISREG(inode->type);
 }
 
-static bool is_open(struct inode *inode)
+bool inode_is_open(struct inode *inode)
 {
     pthread_mutex_lock(&inode->mutex);
     const bool open = inode->open_handles > 0;
@@ -298,7 +298,7 @@ static struct inode **snapshot_open(struct inode_table *table, size_t *count)
     open = malloc((table->count + 1) * sizeof(*open));
     for (size_t i = 0; open && i < table->buckets; i++) {
         for (struct inode *inode = table->by_id[i]; inode; inode = inode->next_by_id) {
-            if (!is_open(inode))
+            if (!inode_is_open(inode))
                 continue;
             inode->references++;
             open[(*count)++] = inode;

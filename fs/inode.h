@@ -181,6 +181,9 @@ int inode_lookup(struct inode_table *table, int parent_fd, const char *name, boo
  */
 struct inode *inode_renamed_if_open(struct inode_table *table, int parent_fd, const char *name);
 
+/* Whether a handle of it is open on this mount. */
+bool inode_is_open(struct inode *inode);
+
 /*
  * Closes the descriptor that is kept for speed, unless it is in use. Where the store gives no
  * handle to open it again by, only of a plain file that nobody has open: names lead to a new inode

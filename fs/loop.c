@@ -468,7 +468,7 @@ struct loop *loop_new(struct context *context)
         return NULL;
     loop->context = context;
     loop->most_threads = context->options.workers;
-    /* Each sleeps while the store works: two a processor give a tenth more than one. */
+    /* Each sleeps while the store works: a processor has time for two. */
     loop->most_ring_users = processors > 1 ? 2 * (unsigned)processors : 2;
     if (loop->most_ring_users > loop->most_threads / 2)
         loop->most_ring_users = loop->most_threads / 2; /* the others wait, or do what waits */

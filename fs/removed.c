@@ -38,14 +38,6 @@ static void say(struct context *context, struct inode *inode, const char *what)
 
 /* ---- who holds it ---- */
 
-static bool is_open(struct inode *inode)
-{
-    pthread_mutex_lock(&inode->mutex);
-    const bool open = inode->open_handles > 0;
-    pthread_mutex_unlock(&inode->mutex);
-    return open;
-}
-
 /* This host has been started anew since: none of its guests runs any more. */
 static bool is_dead(const struct context *context, const struct record_host *host)
 {
@@ -64,7 +56,7 @@ static bool is_held(struct context *context, struct inode *inode)
     if (!seen)
         return true; /* it can be collected, not brought back */
     held = record_file_read(context, inode, seen) == 0 && seen->is_valid &&
-           (is_open(inode) ||
+           (inode_is_open(inode) ||
             (seen->record.state == RECORD_OWNED && !is_dead(context, &seen->record.host)));
     free(seen);
     return held;

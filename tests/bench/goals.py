@@ -47,9 +47,8 @@ ROUND_TRIPS = 2    # of an fstat, for lock and unlock
 
 # A request wakes the daemon, and its answer who asked. By workload: how many one after another.
 WAKE = "two processes wake each other"
-WAKES = {**{f"4k random {how}, QD1, {engine}": 1
-            for how in ("read", "write") for engine in ("libaio", "io_uring")},
-         "4k write and fsync": 2}
+WAKES = {"4k write and fsync": 2} | {f"4k random {how}, QD1, {engine}": 1 for how in ("read", "write")
+                                     for engine in ("libaio", "io_uring")}
 
 
 class Table:
