@@ -19,8 +19,11 @@
 
 /*
  * Of a longer write its beginning is kept: what all of them come to is what an acquire reads back
- * before it answers, 7 MiB at most.
+ * before it answers, 1.75 MiB at most. What is stale is so by whole pages and writes.
  */
+#define DIGEST_KEPT_BYTES ((size_t)16 * 1024)
+
+/* What others may have kept. */
 #define DIGEST_MOST_BYTES ((size_t)64 * 1024)
 
 /* The last extents, and besides the last of those that begin in the first MiB: image metadata. */

@@ -171,7 +171,7 @@ static void leave_written(struct write *write, ssize_t count)
 
     if (is_known) {
         written.length =
-            (uint32_t)(write->size < DIGEST_MOST_BYTES ? write->size : DIGEST_MOST_BYTES);
+            (uint32_t)(write->size < DIGEST_KEPT_BYTES ? write->size : DIGEST_KEPT_BYTES);
         digest_of(write->bytes, written.length, written.digest);
     }
     const bool must_go = gate_leave(pass, &(struct gate_outcome){

@@ -7,7 +7,7 @@ import testbed
 
 theme = Theme("digests")
 K = 1024
-MOST = 64 * K
+MOST = 16 * K
 
 
 def owned(pair):
