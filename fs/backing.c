@@ -120,8 +120,7 @@ char *backing_buffer(void)
 
 /* ---- fresh reads ---- */
 
-/* The inode's description for fresh reads, counted as in use; -EINVAL where O_DIRECT is refused. */
-static int fresh_begin(struct handle *handle)
+int backing_fresh_begin(struct handle *handle)
 {
     struct inode *inode = handle->inode;
     int fd, opened = -1;
@@ -168,7 +167,7 @@ static int take_unused_fresh(struct inode *inode)
     return fd;
 }
 
-static void fresh_end(struct inode *inode)
+void backing_fresh_end(struct inode *inode)
 {
     int unused;
 
@@ -190,12 +189,6 @@ void backing_end_fresh(struct inode *inode)
     pthread_mutex_unlock(&inode->mutex);
     if (unused >= 0)
         close(unused);
-}
-
-void backing_open_fresh(struct handle *handle)
-{
-    if (fresh_begin(handle) >= 0)
-        fresh_end(handle->inode);
 }
 
 /*
@@ -240,13 +233,13 @@ ssize_t backing_read_fresh(struct handle *handle, size_t size, off_t offset, con
     if (!buffer)
         return -ENOMEM;
     *bytes = buffer;
-    fd = fresh_begin(handle);
+    fd = backing_fresh_begin(handle);
     if (fd == -EINVAL)
         return read_dropped(handle, buffer, size, offset);
     if (fd < 0)
         return fd;
     count = read_direct(fd, buffer, size, offset, bytes);
-    fresh_end(handle->inode);
+    backing_fresh_end(handle->inode);
     return count;
 }
 

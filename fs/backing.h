@@ -38,9 +38,12 @@ char *backing_buffer(void);
  */
 ssize_t backing_read_fresh(struct handle *handle, size_t size, off_t offset, const char **bytes);
 
-/* Opens the description of fresh reads, if it is not yet: what reads by many threads begins with.
+/*
+ * The description of fresh reads, read-only and of O_DIRECT, until backing_fresh_end. -EINVAL: the
+ * store refuses O_DIRECT; or another negative errno.
  */
-void backing_open_fresh(struct handle *handle);
+int backing_fresh_begin(struct handle *handle);
+void backing_fresh_end(struct inode *inode);
 
 /* The description of fresh reads is no longer needed: closed now, or by its last reader. */
 void backing_end_fresh(struct inode *inode);

@@ -11,8 +11,8 @@
  *
  * The first four are held across calls below, each for one handle, the descriptions of one inode or
  * one record, and never two of them at once. Within the locks of the table of handles, the guard's
- * watch, the list of records, the spares, an ioctl's group and a status check none is taken: they
- * may follow any.
+ * watch, the list of records, the batches' rooms, an ioctl's group and a status check none is
+ * taken: they may follow any.
  */
 #ifndef MIGFS_FS_CONTEXT_H
 #define MIGFS_FS_CONTEXT_H
@@ -37,7 +37,7 @@ struct context {
     struct device *device;      /* these two from the mount on */
     struct loop *loop;
     struct pool *pool;
-    struct spares *spares;
+    struct batch_rooms *batch_rooms;
     struct own_opens *own_opens;
     struct events *events;
     struct stats *stats;

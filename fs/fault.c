@@ -87,9 +87,9 @@ bool fault_leaves_pages(void)
     return getenv("MIGFS_LEAVE_PAGES") != NULL;
 }
 
-bool fault_spares_none(void)
+bool fault_aio_none(void)
 {
-    return getenv("MIGFS_SPARE_NONE") != NULL;
+    return getenv("MIGFS_AIO_NONE") != NULL;
 }
 
 int64_t fault_beacon_period_ns(int64_t period_ns)

@@ -11,7 +11,7 @@
  * writes past the kernel's pages keeps some (tests/mount/kept.py). MIGFS_KEEP_METADATA: what was
  * read ahead at an acquire is never dropped, whatever changes (tests/hosts/prefetch.py).
  * MIGFS_LEAVE_PAGES: a release leaves the kernel's pages whoever has the file open, and they are
- * not dropped after it (tests/hosts/pages.py). MIGFS_SPARE_NONE: no thread is to spare (spares.h).
+ * not dropped after it (tests/hosts/pages.py). MIGFS_AIO_NONE: the kernel has no AIO (batch.h).
  * MIGFS_BEACON_MS is the time between two writes of the beacon.
  */
 #ifndef MIGFS_FS_FAULT_H
@@ -32,7 +32,7 @@ void fault_hold_written(void (*before)(void));
 bool fault_caches_beside(void);
 bool fault_keeps_metadata(void);
 bool fault_leaves_pages(void);
-bool fault_spares_none(void);
+bool fault_aio_none(void);
 int64_t fault_beacon_period_ns(int64_t period_ns);
 #else
 static inline bool fault_at(enum handoff_kind kind, enum handoff_step step)
@@ -65,7 +65,7 @@ static inline bool fault_leaves_pages(void)
 {
     return false;
 }
-static inline bool fault_spares_none(void)
+static inline bool fault_aio_none(void)
 {
     return false;
 }

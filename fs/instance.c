@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "instance.h"
 
+#include "batch.h"
 #include "beacon_file.h"
 #include "events.h"
 #include "file_name.h"
@@ -16,7 +17,6 @@
 #include "record_collect.h"
 #include "record_file.h"
 #include "removed.h"
-#include "spares.h"
 #include "stats.h"
 #include "transition.h"
 
@@ -90,10 +90,10 @@ int instance_init(struct context *context)
         context->watch = guard_watch_new(context);
         context->removed_watch = removed_watch_new(context);
         context->pool = pool_new(context, POOL_THREADS);
-        context->spares = spares_new();
+        context->batch_rooms = batch_rooms_new();
         if (!context->handles || !context->locks || !context->events || !context->own_opens ||
             !context->stats || !context->watch || !context->removed_watch || !context->pool ||
-            !context->spares)
+            !context->batch_rooms)
             error = -ENOMEM;
     }
     if (error == 0)
@@ -164,7 +164,7 @@ void instance_deinit(struct context *context)
     guard_watch_free(context->watch);
     removed_watch_free(context->removed_watch);
     pool_free(context->pool);
-    spares_free(context->spares);
+    batch_rooms_free(context->batch_rooms);
     context->records = NULL;
     context->record_inode = NULL; /* freed with the table */
     context->handles = NULL;
@@ -176,7 +176,7 @@ void instance_deinit(struct context *context)
     context->watch = NULL;
     context->removed_watch = NULL;
     context->pool = NULL;
-    context->spares = NULL;
+    context->batch_rooms = NULL;
 }
 
 /* ---- releasing all ---- */

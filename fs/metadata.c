@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "metadata.h"
 
-#include "backing.h"
-#include "cache/prefetch.h"
 #include "fault.h"
 #include "file_name.h"
 #include "log.h"
@@ -60,50 +58,54 @@ static void say_unread(struct context *context, struct inode *inode, int error)
               file_name(context, inode).text, strerror(-error));
 }
 
-/*
- * As many as there are, up to `size`, and as there is time for: a slow store holds the acquire up
- * for one unit at most. Or a negative errno.
- */
-static ssize_t read_bytes(const struct metadata_reading *reading, uint8_t *buffer, size_t size,
-                          uint64_t offset)
+static void note_error(struct metadata_reading *reading, int error)
 {
-    size_t done = 0;
-
-    while (done < size && pool_now_ns() < reading->until_ns) {
-        const size_t left = size - done;
-        const size_t most = left < PREFETCH_UNIT_BYTES ? left : PREFETCH_UNIT_BYTES;
-        const char *bytes;
-        const ssize_t count =
-            backing_read_fresh(reading->handle, most, (off_t)(offset + done), &bytes);
-
-        if (count < 0)
-            return count;
-        if (count == 0)
-            break;
-        memcpy(buffer + done, bytes, (size_t)count);
-        done += (size_t)count;
-    }
-    return (ssize_t)done;
+    reading->error = reading->error != 0 ? reading->error : error;
 }
 
-static int read_part(const struct metadata_reading *reading, struct prefetch_part *part)
+/* The next unit of it, if any is left. */
+static void read_on(struct metadata_part_read *one)
 {
-    struct inode *inode = reading->handle->inode;
-    uint8_t *bytes = malloc(part->wanted_bytes);
-    ssize_t count = bytes ? read_bytes(reading, bytes, part->wanted_bytes, part->offset) : -ENOMEM;
+    const size_t left = one->part->wanted_bytes - one->done;
 
-    if (count <= 0) {
-        free(bytes);
-        return (int)count;
-    }
-    pthread_mutex_lock(&inode->mutex);
-    part->bytes = bytes;
-    part->size = (size_t)count;
-    pthread_mutex_unlock(&inode->mutex);
-    return 0;
+    if (left == 0)
+        return;
+    one->read.offset = one->part->offset + one->done;
+    one->read.size = left < PREFETCH_UNIT_BYTES ? left : PREFETCH_UNIT_BYTES;
+    batch_add(one->reading->batch, &one->read);
 }
 
-/* From here on changes are noted. NULL: out of memory, or what is there already stays. */
+static void part_over(struct batch_read *read, const char *bytes, ssize_t count)
+{
+    struct metadata_part_read *one = (struct metadata_part_read *)read;
+
+    if (count < 0)
+        note_error(one->reading, (int)count);
+    if (count <= 0)
+        return;
+    memcpy(one->bytes + one->done, bytes, (size_t)count);
+    one->done += (size_t)count;
+    if ((size_t)count == read->size)
+        read_on(one);
+}
+
+static void read_part(struct metadata_reading *reading, struct prefetch_part *part)
+{
+    struct metadata_part_read *one = &reading->parts[reading->part_count];
+
+    *one = (struct metadata_part_read){.read.over = part_over,
+                                       .reading = reading,
+                                       .part = part,
+                                       .bytes = malloc(part->wanted_bytes)};
+    if (!one->bytes) {
+        note_error(reading, -ENOMEM);
+        return;
+    }
+    reading->part_count++;
+    read_on(one);
+}
+
+/* From here on changes are noted. NULL: out of memory. */
 static struct metadata *plan(struct inode *inode, const struct qcow2_tables *tables)
 {
     struct metadata *metadata = calloc(1, sizeof(*metadata));
@@ -118,59 +120,66 @@ static struct metadata *plan(struct inode *inode, const struct qcow2_tables *tab
 }
 
 /* In the inode's turn nobody else drops what is not served yet. */
-static int read_tables(const struct metadata_reading *reading)
+static void head_over(struct batch_read *read, const char *bytes, ssize_t count)
 {
-    uint8_t head[QCOW2_HEAD_BYTES];
-    const ssize_t count = read_bytes(reading, head, sizeof(head), 0);
+    struct metadata_reading *reading = (struct metadata_reading *)read;
     struct qcow2_tables tables;
     struct metadata *metadata;
-    int error = 0;
 
-    if (count < 0)
-        return (int)count;
-    if (qcow2_parse(head, (size_t)count, &tables) != 0)
-        return 0; /* nothing is known of where its tables are */
-    metadata = plan(reading->handle->inode, &tables);
-    if (!metadata)
-        return -ENOMEM;
-    for (size_t i = 0; i < metadata->prefetch.count && error == 0; i++)
-        error = read_part(reading, &metadata->prefetch.parts[i]);
-    return error;
+    if (count < 0) {
+        note_error(reading, (int)count);
+        return;
+    }
+    if (qcow2_parse((const uint8_t *)bytes, (size_t)count, &tables) != 0)
+        return; /* nothing is known of where its tables are */
+    metadata = plan(reading->batch->handle->inode, &tables);
+    if (!metadata) {
+        note_error(reading, -ENOMEM);
+        return;
+    }
+    for (size_t i = 0; i < metadata->prefetch.count; i++)
+        read_part(reading, &metadata->prefetch.parts[i]);
 }
 
-static void run(struct spare_task *task)
+void metadata_read_begin(struct metadata_reading *reading, struct batch *batch)
 {
-    const struct metadata_reading *reading = (struct metadata_reading *)task;
-    const int error = read_tables(reading);
+    struct inode *inode = batch->handle->inode;
 
-    if (error != 0)
-        say_unread(reading->context, reading->handle->inode, error);
-}
-
-void metadata_read_begin(struct metadata_reading *reading, struct context *context,
-                         struct handle *handle, int64_t until_ns)
-{
-    struct inode *inode = handle->inode;
-
-    *reading = (struct metadata_reading){
-        .task.run = run, .context = context, .handle = handle, .until_ns = until_ns};
+    *reading = (struct metadata_reading){.head = {.size = QCOW2_HEAD_BYTES, .over = head_over}};
     pthread_mutex_lock(&inode->mutex);
     const bool is_there = inode->metadata != NULL;
     pthread_mutex_unlock(&inode->mutex);
-    reading->is_due = !is_there && !context->passthrough && pool_now_ns() < until_ns;
-    reading->is_begun = reading->is_due && spares_begin(context->spares, &reading->task);
+    if (is_there || batch->context->passthrough)
+        return;
+    reading->batch = batch;
+    batch_add(batch, &reading->head);
+}
+
+/* As much of each as there was time for. */
+static void keep_part(struct inode *inode, const struct metadata_part_read *one)
+{
+    if (one->done == 0) {
+        free(one->bytes);
+        return;
+    }
+    pthread_mutex_lock(&inode->mutex);
+    one->part->bytes = one->bytes;
+    one->part->size = one->done;
+    pthread_mutex_unlock(&inode->mutex);
 }
 
 void metadata_read_end(struct metadata_reading *reading, bool is_good)
 {
-    if (!reading->is_due)
+    if (!reading->batch)
         return;
-    if (reading->is_begun)
-        spares_end(reading->context->spares, &reading->task);
-    else if (is_good)
-        run(&reading->task);
+
+    struct inode *inode = reading->batch->handle->inode;
+    for (size_t i = 0; i < reading->part_count; i++)
+        keep_part(inode, &reading->parts[i]);
+    if (reading->error != 0)
+        say_unread(reading->batch->context, inode, reading->error);
     if (!is_good)
-        metadata_drop(reading->handle->inode);
+        metadata_drop(inode);
 }
 
 /* ---- serving ---- */

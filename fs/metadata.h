@@ -9,26 +9,35 @@
 #ifndef MIGFS_FS_METADATA_H
 #define MIGFS_FS_METADATA_H
 
-#include "handle.h"
-#include "spares.h"
+#include "batch.h"
+#include "cache/prefetch.h"
 
-/* The caller's, from metadata_read_begin to metadata_read_end. */
+struct metadata_reading;
+
+/* A part, unit by unit. */
+struct metadata_part_read {
+    struct batch_read read; /* first */
+    struct metadata_reading *reading;
+    struct prefetch_part *part;
+    uint8_t *bytes;
+    size_t done;
+};
+
+/* The caller's, from metadata_read_begin to metadata_read_end; the batch has run in between. */
 struct metadata_reading {
-    struct spare_task task;
-    struct context *context;
-    struct handle *handle;
-    int64_t until_ns;
-    bool is_due, is_begun;
+    struct batch_read head; /* first */
+    struct batch *batch;    /* NULL: nothing is read */
+    struct metadata_part_read parts[PREFETCH_MOST_PARTS];
+    size_t part_count;
+    int error; /* of the first read that failed */
 };
 
 /*
- * VERIFY, in the inode's turn and after its DROP: reads what is known to be an image's tables, by
- * a handle that stays open, and begins no read after `until_ns` (CLOCK_MONOTONIC). Not where data
- * goes past this program. metadata_read_end waits for it, as VERIFY does for its own reads, and
- * drops it all unless it `is_good`; it reads itself where no thread was to spare.
+ * VERIFY, in the inode's turn and after its DROP: has the batch read what is known to be an image's
+ * tables. Not where data goes past this program. metadata_read_end drops it all unless it
+ * `is_good`.
  */
-void metadata_read_begin(struct metadata_reading *reading, struct context *context,
-                         struct handle *handle, int64_t until_ns);
+void metadata_read_begin(struct metadata_reading *reading, struct batch *batch);
 void metadata_read_end(struct metadata_reading *reading, bool is_good);
 
 /* The acquire has ended well: what it read is served from now on. How many bytes that are. */

@@ -360,17 +360,17 @@ static int64_t verify_until(const struct context *context, const struct transiti
 /* -EAGAIN: not yet; what was cached below is dropped once more. */
 static int step_verify(struct context *context, struct transition *transition)
 {
-    const int64_t until_ns = verify_until(context, transition);
     struct handle *handle = step_handle(transition->job.inode);
-    const bool is_first = !transition->verify.begun;
     struct metadata_reading reading = {0};
+    struct batch batch;
     int error;
 
     if (!handle)
         return -EBADF;
-    if (is_first) /* a store that gave what was stale is asked by the VMM itself */
-        metadata_read_begin(&reading, context, handle, until_ns);
-    error = verify_file(context, handle, &transition->verify, until_ns);
+    batch_init(&batch, context, handle, verify_until(context, transition));
+    if (!transition->verify.begun) /* a store that gave what was stale is asked by the VMM itself */
+        metadata_read_begin(&reading, &batch);
+    error = verify_file(&batch, &transition->verify);
     metadata_read_end(&reading, error == 0 && transition->verify.verdict != VERIFY_WRITTEN);
     if (error == -EAGAIN) {
         const int dropped = step_drop(transition);

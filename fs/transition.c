@@ -160,8 +160,10 @@ static void finish(struct context *context, struct transition *transition, int e
         transition->answer(context, transition, error);
     else
         pool_reply(context->pool, &transition->job, error);
-    if (error == 0 && transition->begun && transition->handoff.plan.kind == HANDOFF_ACQUIRE)
+    if (error == 0 && transition->begun && transition->handoff.plan.kind == HANDOFF_ACQUIRE) {
+        backing_end_fresh(inode); /* a close is a round trip */
         refresh_guard_record(context, inode);
+    }
     if (error == 0 && transition->begun && transition->handoff.plan.kind == HANDOFF_DEMOTE)
         step_look_ahead(context, transition);
     if (transition->leaves_pages)
@@ -244,7 +246,6 @@ static void end_acquire(struct transition *transition)
         metadata_drop(inode);
         return;
     }
-    backing_end_fresh(inode);
     transition->bytes_prefetched = metadata_serve(inode);
 }
 

@@ -166,7 +166,6 @@ static int compare_extents(struct context *context, struct handle *handle, struc
     size_t unread = 0;
     int error = 0;
 
-    read_back(context, handle, verify->extents, verify->count, verify->results, until_ns);
     for (size_t i = 0; i < verify->count; i++) {
         const struct digest_extent *extent = &verify->extents[i];
 
@@ -199,8 +198,8 @@ static int take_extents(struct inode *inode, struct verify *verify)
     return 0;
 }
 
-/* Length and times first: they cost one question. */
-static int begin(struct context *context, struct inode *inode, struct verify *verify)
+/* Length and times. */
+static int look_first(struct context *context, struct inode *inode, struct verify *verify)
 {
     struct trace_sight *sight = &verify->sight;
     int error;
@@ -214,7 +213,7 @@ static int begin(struct context *context, struct inode *inode, struct verify *ve
     sight->is_there = true;
     if (trace_compare(&verify->seen->record.trace, &sight->trace) == TRACE_WRITTEN)
         return written(context, inode, verify, &sight->trace);
-    return take_extents(inode, verify);
+    return 0;
 }
 
 /* What an owner that did not hand over wrote last, its record does not say. */
@@ -231,25 +230,41 @@ static void say_left(struct context *context, struct inode *inode, const struct 
         file_name(context, inode).text, record->host.name, (uintmax_t)record->generation);
 }
 
-int verify_file(struct context *context, struct handle *handle, struct verify *verify,
-                int64_t until_ns)
+/* Whether there is anything to compare it with. */
+static bool has_record(struct context *context, struct inode *inode, const struct verify *verify)
 {
-    struct inode *inode = handle->inode;
-
     if (!verify->seen || !verify->seen->is_valid)
-        return 0;
-    if (verify->seen->record.state != RECORD_RELEASED) {
-        say_left(context, inode, &verify->seen->record);
-        return 0;
-    }
-    if (!verify->begun) {
-        const int error = begin(context, inode, verify);
+        return false;
+    if (verify->seen->record.state == RECORD_RELEASED)
+        return true;
+    say_left(context, inode, &verify->seen->record);
+    return false;
+}
 
-        if (error != 0 || verify->verdict == VERIFY_WRITTEN)
-            return error;
-        verify->begun = true;
+int verify_file(struct batch *batch, struct verify *verify)
+{
+    struct context *context = batch->context;
+    struct inode *inode = batch->handle->inode;
+    const bool is_first = !verify->begun;
+    struct read_back reading;
+    int error = 0;
+
+    if (!has_record(context, inode, verify)) {
+        batch_run(batch);
+        return 0;
     }
-    return compare_extents(context, handle, verify, until_ns);
+    if (!verify->extents)
+        error = take_extents(inode, verify);
+    if (error == 0)
+        read_back_add(&reading, batch, verify->extents, verify->count, verify->results);
+    batch_begin(batch);
+    if (error == 0 && is_first) /* while they are read */
+        error = look_first(context, inode, verify);
+    batch_run(batch);
+    if (error != 0 || verify->verdict == VERIFY_WRITTEN)
+        return error;
+    verify->begun = true;
+    return compare_extents(context, batch->handle, verify, batch->until_ns);
 }
 
 /* ---- while owner ---- */
@@ -330,10 +345,14 @@ static void look_at_extents(struct context *context, struct handle *handle,
     const int64_t forever = INT64_MAX;
     struct inode *inode = handle->inode;
     int results[LOOK_EXTENTS];
+    struct read_back reading;
+    struct batch batch;
 
     for (size_t i = 0; i < count; i++)
         results[i] = READ_BACK_NOT_YET;
-    read_back(context, handle, extents, count, results, forever);
+    batch_init(&batch, context, handle, forever);
+    read_back_add(&reading, &batch, extents, count, results);
+    batch_run(&batch);
     for (size_t i = 0; i < count; i++) {
         if (results[i] != READ_BACK_DIFFERS)
             continue;

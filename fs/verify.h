@@ -8,7 +8,7 @@
 #ifndef MIGFS_FS_VERIFY_H
 #define MIGFS_FS_VERIFY_H
 
-#include "handle.h"
+#include "batch.h"
 #include "record_file.h"
 
 enum verify_verdict {
@@ -34,12 +34,11 @@ struct verify {
 void verify_deinit(struct verify *verify);
 
 /*
- * Compares until `until_ns` (CLOCK_MONOTONIC). 0: it may go on. -EAGAIN: stale so far; drop what is
- * cached below and try again. -EIO, said in the log: known to be stale when the time was up, or
- * written by somebody else with fence=strict.
+ * Runs the batch, compares what it adds to it, until the batch's time. 0: it may go on. -EAGAIN:
+ * stale so far; drop what is cached below and try again. -EIO, said in the log: known to be stale
+ * when the time was up, or written by somebody else with fence=strict.
  */
-int verify_file(struct context *context, struct handle *handle, struct verify *verify,
-                int64_t until_ns);
+int verify_file(struct batch *batch, struct verify *verify);
 
 /*
  * While the inode is watched (cache/trace): what its length and times are now, and whether they

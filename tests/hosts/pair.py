@@ -40,13 +40,13 @@ class Stack:
     skip: str = ""     # MIGFS_SKIP_STEP
     keeps_metadata: bool = False  # MIGFS_KEEP_METADATA
     leaves_pages: bool = False    # MIGFS_LEAVE_PAGES
-    spares_none: bool = False     # MIGFS_SPARE_NONE
+    aio_none: bool = False        # MIGFS_AIO_NONE
 
     def __str__(self):
         return " ".join(filter(None, (self.kind, self.options, self.skip and f"without {self.skip}",
                                       self.keeps_metadata and "without dropping metadata",
                                       self.leaves_pages and "without dropping what is left",
-                                      self.spares_none and "without threads to spare")))
+                                      self.aio_none and "without AIO")))
 
 
 class Vmm:
@@ -152,8 +152,8 @@ class Host:
             environment["MIGFS_SKIP_STEP"] = self.stack.skip
         if self.stack.keeps_metadata:
             environment["MIGFS_KEEP_METADATA"] = "1"
-        if self.stack.spares_none:
-            environment["MIGFS_SPARE_NONE"] = "1"
+        if self.stack.aio_none:
+            environment["MIGFS_AIO_NONE"] = "1"
         if self.stack.leaves_pages:
             environment["MIGFS_LEAVE_PAGES"] = "1"
         return self.bed.mount_migfs(self.below.path, options=self.stack.options, env=environment)

@@ -63,8 +63,8 @@ theme.scenario(OFF, name="a_direct_reader_finds_the_tables_there")(reads_after_t
 theme.scenario(OFF, name="a_cached_reader_finds_the_tables_there")(reads_after_the_lock("rw"))
 
 
-theme.scenario(OFF, name="so_he_does_without_a_thread_to_spare",
-               stack=Stack(options=QUICK, spares_none=True))(reads_after_the_lock("rw+d"))
+theme.scenario(OFF, name="so_he_does_without_aio",
+               stack=Stack(options=QUICK, aio_none=True))(reads_after_the_lock("rw+d"))
 
 
 @theme.scenario(OFF)
