@@ -91,7 +91,15 @@ def environment_there():
             **{name: os.environ[name] for name in PASSED_ON if name in os.environ}}
 
 
-def boot_command(directory, shared):
+def clock(counts_instructions):
+    """An emulator's time depends on how busy this computer is, and is spent where no processor would
+    spend it. Instructions are the same everywhere: a nanosecond each."""
+    if counts_instructions:
+        return ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=on,align=off"]
+    return ["-accel", "tcg,thread=multi"]
+
+
+def boot_command(directory, shared, counts_instructions):
     kernel = os.path.join(LAB_DIR, "kernel")
     modules, = glob.glob(os.path.join(kernel, "lib", "modules", "*"))
     archive = os.path.join(directory, "initramfs")
@@ -102,8 +110,8 @@ def boot_command(directory, shared):
         return ["-virtfs", ",".join(["local", f"mount_tag={tag}", f"path={path}",
                                      "security_model=none", "multidevs=remap", *options])]
 
-    return ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-machine", "q35", "-cpu", "max",
-            "-smp", str(os.cpu_count()), "-m", str(MEMORY_MIB), "-nodefaults", "-no-user-config",
+    return ["qemu-system-x86_64", *clock(counts_instructions), "-machine", "q35", "-cpu", "max",
+            "-smp", "1" if counts_instructions else str(os.cpu_count()), "-m", str(MEMORY_MIB), "-nodefaults", "-no-user-config",
             "-display", "none", "-no-reboot", "-serial", "stdio",
             "-kernel", os.path.join(kernel, "vmlinuz"), "-initrd", archive,
             "-append", KERNEL_COMMAND_LINE,
@@ -115,12 +123,13 @@ def tied(command):
     return ["setpriv", "--pdeathsig", "KILL", *command]
 
 
-def boot(shared, on_line):
+def boot(shared, on_line, counts_instructions):
     """Until the machine is off, or dies."""
     directory = tempfile.mkdtemp(prefix="migfs-lab-")
     try:
-        with subprocess.Popen(tied(boot_command(directory, shared)), stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, text=True, errors="replace") as vm:
+        command = boot_command(directory, shared, counts_instructions)
+        with subprocess.Popen(tied(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              text=True, errors="replace") as vm:
             try:
                 for line in vm.stdout:
                     on_line(line.rstrip())
@@ -138,7 +147,7 @@ def keep_messages(directory):
     shutil.rmtree(directory)
 
 
-def run(command, shared, on_line=print):
+def run(command, shared, on_line=print, counts_instructions=False):
     """Boots, runs the command, powers off; its exit status, or None where it never ended.
 
     A kernel now and then dies while it boots: the emulator runs a processor into code that another
@@ -153,7 +162,7 @@ def run(command, shared, on_line=print):
     messages = os.path.join(shared, MESSAGES)
     os.makedirs(messages, exist_ok=True)
     for _ in range(BOOTS):
-        boot(shared, on_line)
+        boot(shared, on_line, counts_instructions)
         if os.path.exists(begun):
             break
         on_line("the machine died before anything ran in it; booted again, three times at most")

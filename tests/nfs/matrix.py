@@ -71,6 +71,9 @@ def options_parse():
     parser.add_argument("--jobs", type=int, metavar="N",
                         help="cells side by side; default 2, and 1 where the choice names any: "
                              "only downtimes of cells that run alone compare")
+    parser.add_argument("--icount", action="store_true",
+                        help="the machine's clock counts instructions, a nanosecond each: downtimes "
+                             "are not the emulator's then")
     parser.add_argument("--list", action="store_true",
                         help="name stacks and cases, and say what runs when; with a choice: its "
                              "cells")
@@ -168,7 +171,7 @@ class Run:
                              f"see {os.path.join(self.output, 'machine.log')}"))
 
 
-def run_all(chosen, jobs, output):
+def run_all(chosen, jobs, output, icount):
     shared = os.path.join(output, "shared")
     shutil.rmtree(output, ignore_errors=True)
     os.makedirs(shared)
@@ -176,7 +179,7 @@ def run_all(chosen, jobs, output):
         file.write("".join(f"{cell}\n" for cell in chosen))
     run = Run(chosen, output)
     try:
-        status = machine.run(["tests/nfs/inside.py", str(jobs)], shared, run.on_line)
+        status = machine.run(["tests/nfs/inside.py", str(jobs)], shared, run.on_line, icount)
     except KeyboardInterrupt:
         status = "an interrupt"
     run.end(status)
@@ -303,7 +306,7 @@ def main():
     jobs = options.jobs or (1 if options.choice else 2)
     output = os.path.join(OUTPUT, "named" if options.choice else
                           options.rows + ("-repeated" if options.repeat > 1 else ""))
-    outcomes = run_all(chosen, jobs, output)
+    outcomes = run_all(chosen, jobs, output, options.icount)
     print_table(outcomes)
     if jobs == 1:
         print_downtimes(outcomes)
