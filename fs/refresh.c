@@ -12,7 +12,11 @@
 
 #include <stdlib.h>
 
-/* Standby reads share one drop: a faster one takes the pages away before they are read. */
+/*
+ * Standby reads share one drop: a faster one takes the pages away before they are read. What a
+ * release left goes as late, too: at once it kept the processor busy on which who was answered was
+ * to run, for milliseconds.
+ */
 #define DROP_DELAY_MS 10
 /* A VMM that takes over has taken its other locks by then, and the record been read for them. */
 #define STANDBY_LOOK_DELAY_MS 100
@@ -125,7 +129,7 @@ void refresh_drop_later(struct context *context, struct inode *inode)
 
 bool refresh_drop_left(struct context *context, struct inode *inode)
 {
-    return fault_leaves_pages() || drop_submit(context, inode, 0);
+    return fault_leaves_pages() || drop_submit(context, inode, DROP_DELAY_MS);
 }
 
 /* ---- looks ---- */

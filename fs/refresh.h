@@ -12,8 +12,8 @@
 void refresh_drop_later(struct context *context, struct inode *inode);
 
 /*
- * As pages_leave has it: they are dropped as soon as other jobs of the inode let it, in pieces.
- * False: out of memory, and they stay.
+ * As pages_leave has it: they are dropped in a moment, in pieces between which the inode's other
+ * jobs have their turn. False: out of memory, and they stay.
  */
 bool refresh_drop_left(struct context *context, struct inode *inode);
 
