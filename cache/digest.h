@@ -19,7 +19,8 @@
 
 /*
  * Of a longer write its beginning is kept: what all of them come to is what an acquire reads back
- * before it answers, 1.75 MiB at most. What is stale is so by whole pages and writes.
+ * before it answers, 1.75 MiB at most. A cache that is stale has not got the write, and so not its
+ * beginning either.
  */
 #define DIGEST_KEPT_BYTES ((size_t)16 * 1024)
 

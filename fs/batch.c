@@ -4,12 +4,14 @@
 #include "backing.h"
 #include "context.h"
 #include "fault.h"
+#include "log.h"
 #include "pool.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <libaio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #define MOST_UNDER_WAY 32
@@ -20,6 +22,7 @@
 struct slot {
     struct iocb request; /* first */
     struct batch_read *read;
+    bool by_handle; /* through the handle's own description */
     char *buffer;
     struct slot *next; /* of those that are free */
 };
@@ -36,6 +39,7 @@ struct batch_room {
 struct batch_rooms {
     pthread_mutex_t mutex;
     struct batch_room *first; /* not in use */
+    bool has_said;            /* why there is none */
 };
 
 /* ---- rooms ---- */
@@ -71,39 +75,74 @@ void batch_rooms_free(struct batch_rooms *rooms)
     free(rooms);
 }
 
-/* NULL: out of memory, or of /proc/sys/fs/aio-max-nr, or a kernel or a filter has no AIO. */
-static struct batch_room *room_new(void)
+/* 0, or a negative errno where it is not to be had. */
+static int aio_begin(io_context_t *aio)
+{
+    struct timespec at_once = {0};
+    struct io_event none;
+    int error = fault_aio_none() ? -ENOSYS : io_setup(MOST_UNDER_WAY, aio);
+
+    if (error == 0)
+        error = io_getevents(*aio, 0, 1, &none, &at_once); /* what was begun must be ended */
+    return error < 0 ? error : 0;
+}
+
+static int room_new(struct batch_room **result)
 {
     struct batch_room *room = calloc(1, sizeof(*room));
+    int error = -ENOMEM;
 
     if (!room)
-        return NULL;
+        return error;
     room->buffers = aligned_alloc(BACKING_ALIGNMENT, MOST_UNDER_WAY * SLOT_BYTES);
-    /* Most reads are short: to clear a huge page for them would take longer. */
-    if (room->buffers)
+    if (room->buffers) {
+        /* Most reads are short, and to clear a huge page takes longer than they do. Advice. */
         (void)madvise(room->buffers, MOST_UNDER_WAY * SLOT_BYTES, MADV_NOHUGEPAGE);
-    if (!room->buffers || fault_aio_none() || io_setup(MOST_UNDER_WAY, &room->aio) != 0) {
+        error = aio_begin(&room->aio);
+    }
+    if (error != 0) {
         room_free(room);
-        return NULL;
+        return error;
     }
     for (size_t i = 0; i < MOST_UNDER_WAY; i++) {
         room->slots[i] =
             (struct slot){.buffer = room->buffers + i * SLOT_BYTES, .next = room->free};
         room->free = &room->slots[i];
     }
-    return room;
+    *result = room;
+    return 0;
 }
 
+static void say_none(struct batch_rooms *rooms, int error)
+{
+    bool has_said;
+
+    pthread_mutex_lock(&rooms->mutex);
+    has_said = rooms->has_said;
+    rooms->has_said = true;
+    pthread_mutex_unlock(&rooms->mutex);
+    if (!has_said)
+        log_notice("no AIO: %s; what an acquire verifies is read one after the other. See sysctl "
+                   "fs.aio-max-nr and what filters system calls",
+                   strerror(-error));
+}
+
+/* NULL: there is no AIO for it. */
 static struct batch_room *room_take(struct batch_rooms *rooms)
 {
     struct batch_room *room;
+    int error = 0;
 
     pthread_mutex_lock(&rooms->mutex);
     room = rooms->first;
     if (room)
         rooms->first = room->next;
     pthread_mutex_unlock(&rooms->mutex);
-    return room ? room : room_new();
+    if (!room)
+        error = room_new(&room);
+    if (error != 0)
+        say_none(rooms, error);
+    return room;
 }
 
 static void room_put(struct batch_rooms *rooms, struct batch_room *room)
@@ -119,7 +158,8 @@ static void room_put(struct batch_rooms *rooms, struct batch_room *room)
 void batch_init(struct batch *batch, struct context *context, struct handle *handle,
                 int64_t until_ns)
 {
-    *batch = (struct batch){.context = context, .handle = handle, .until_ns = until_ns, .fd = -1};
+    *batch =
+        (struct batch){.context = context, .handle = handle, .until_ns = until_ns, .fresh_fd = -1};
     batch->end = &batch->first;
 }
 
@@ -156,10 +196,28 @@ static void take_back(struct batch *batch, struct batch_read *read)
 /* A handle of O_DIRECT has a description already that is as good. */
 static bool reads_direct(const struct handle *handle)
 {
-    const int flags = atomic_load(&handle->flags);
+    return (handle->flags & O_DIRECT) && handle_reads(handle) && !atomic_load(&handle->is_delayed);
+}
 
-    return (flags & O_DIRECT) && (flags & O_ACCMODE) != O_WRONLY &&
-           !atomic_load(&handle->is_delayed);
+/* From now on by the inode's description; what is under way by the handle's goes on. */
+static int open_fresh(struct batch *batch)
+{
+    int fd;
+
+    if (batch->fresh_fd >= 0)
+        return 0;
+    fd = backing_fresh_begin(batch->handle);
+    if (fd < 0)
+        return fd;
+    batch->fresh_fd = fd;
+    return 0;
+}
+
+static void close_fresh(struct batch *batch)
+{
+    if (batch->fresh_fd >= 0)
+        backing_fresh_end(batch->handle->inode);
+    batch->fresh_fd = -1;
 }
 
 /* False: each read is waited for, and meets what stands in the way itself. */
@@ -167,24 +225,18 @@ static bool open_room(struct batch *batch)
 {
     if (batch->room)
         return true;
-    batch->is_shared = !reads_direct(batch->handle);
-    batch->fd = batch->is_shared ? backing_fresh_begin(batch->handle) : batch->handle->fd;
-    if (batch->fd < 0)
+    if (!reads_direct(batch->handle) && open_fresh(batch) != 0)
         return false;
     batch->room = room_take(batch->context->batch_rooms);
-    if (!batch->room && batch->is_shared)
-        backing_fresh_end(batch->handle->inode);
     return batch->room != NULL;
 }
 
 static void close_room(struct batch *batch)
 {
-    if (!batch->room)
-        return;
-    room_put(batch->context->batch_rooms, batch->room);
+    if (batch->room)
+        room_put(batch->context->batch_rooms, batch->room);
     batch->room = NULL;
-    if (batch->is_shared)
-        backing_fresh_end(batch->handle->inode);
+    close_fresh(batch);
 }
 
 static struct iocb *prepare(struct batch *batch, struct batch_read *read)
@@ -195,16 +247,16 @@ static struct iocb *prepare(struct batch *batch, struct batch_read *read)
 
     batch->room->free = slot->next;
     slot->read = read;
-    io_prep_pread(&slot->request, batch->fd, slot->buffer, wide,
-                  (long long)(read->offset - before));
+    slot->by_handle = batch->fresh_fd < 0;
+    io_prep_pread(&slot->request, slot->by_handle ? batch->handle->fd : batch->fresh_fd,
+                  slot->buffer, wide, (long long)(read->offset - before));
     return &slot->request;
 }
 
-static struct batch_read *leave_slot(struct batch *batch, struct slot *slot)
+static void leave_slot(struct batch *batch, struct slot *slot)
 {
     slot->next = batch->room->free;
     batch->room->free = slot;
-    return slot->read;
 }
 
 void batch_begin(struct batch *batch)
@@ -223,8 +275,12 @@ void batch_begin(struct batch *batch)
     begun = begun > 0 ? begun : 0; /* an error is the first one's, which meets it again */
     batch->waits = batch->waits || begun < count;
     batch->under_way += (unsigned)begun;
-    while (count > begun)
-        take_back(batch, leave_slot(batch, (struct slot *)requests[--count]));
+    while (count > begun) {
+        struct slot *slot = (struct slot *)requests[--count];
+
+        take_back(batch, slot->read);
+        leave_slot(batch, slot);
+    }
 }
 
 static void read_now(struct batch *batch, struct batch_read *read)
@@ -236,22 +292,27 @@ static void read_now(struct batch *batch, struct batch_read *read)
     read->over(read, bytes, count);
 }
 
-/* `result`: bytes from the beginning of the first whole block on. */
+/* The handle's description may be refused by now what a new one is not. */
+static bool is_read_again(struct batch *batch, struct slot *slot)
+{
+    if (!slot->by_handle || open_fresh(batch) != 0)
+        return false;
+    batch_add(batch, slot->read);
+    return true;
+}
+
+/* `result`: bytes from the beginning of the first whole block on, or a negative errno. */
 static void read_over(struct batch *batch, struct slot *slot, long result)
 {
     struct batch_read *read = slot->read;
     const long before = (long)(read->offset % BACKING_ALIGNMENT);
     long count = result > before ? result - before : 0;
 
-    if (result < 0) { /* the handle's description may be refused by now what a new one is not */
-        (void)leave_slot(batch, slot);
-        read_now(batch, read);
-        return;
-    }
     if ((size_t)count > read->size)
         count = (long)read->size;
-    read->over(read, slot->buffer + before, count);
-    (void)leave_slot(batch, slot);
+    if (result >= 0 || !is_read_again(batch, slot))
+        read->over(read, slot->buffer + before, result < 0 ? result : count);
+    leave_slot(batch, slot);
 }
 
 static void collect(struct batch *batch)
@@ -259,10 +320,19 @@ static void collect(struct batch *batch)
     struct io_event events[MOST_UNDER_WAY];
     const int count = io_getevents(batch->room->aio, 1, MOST_UNDER_WAY, events, NULL);
 
-    for (int i = 0; i < count; i++) { /* a signal: -EINTR, and it is asked again */
+    if (count < 0 && count != -EINTR)
+        abort(); /* the context is ours, and was asked before: nothing else is left */
+    for (int i = 0; i < count; i++) {
         batch->under_way--;
         read_over(batch, (struct slot *)events[i].obj, (long)events[i].res);
     }
+}
+
+void batch_stop(struct batch *batch)
+{
+    batch->first = NULL;
+    batch->end = &batch->first;
+    batch->until_ns = 0;
 }
 
 void batch_run(struct batch *batch)
@@ -278,7 +348,5 @@ void batch_run(struct batch *batch)
         else
             break;
     }
-    batch->first = NULL;
-    batch->end = &batch->first;
     close_room(batch);
 }

@@ -2,8 +2,12 @@
 /*
  * Reads of one file from the server, past every cache, as many under way as there are: a guest
  * stands still while they are waited for. By Linux AIO, without a thread each: an NFS client sends
- * such a read and returns (linux/fs/nfs/direct.c), where io_uring has a thread wait for it. Where
- * there is none, or the store refuses O_DIRECT, they are read one after the other.
+ * such a read and returns (linux/fs/nfs/direct.c), where io_uring has a thread wait for it. What a
+ * store does not read asynchronously is read one after the other, as is all where there is no AIO,
+ * or the store refuses O_DIRECT.
+ *
+ * A process with such reads under way, killed, ends only with them (linux/fs/aio.c, exit_aio): on a
+ * hard mount of NFS whose server does not answer, when that is unmounted by force.
  */
 #ifndef MIGFS_FS_BATCH_H
 #define MIGFS_FS_BATCH_H
@@ -17,8 +21,9 @@ struct batch_read {
     uint64_t offset;
     size_t size; /* 1 … BATCH_MOST_BYTES */
     /*
-     * By the batch's thread: so many bytes are there, fewer only at the end of the file; or a
-     * negative errno. They are good until it returns. It may add reads, this one too.
+     * By the batch's thread: so many bytes are there, fewer at the end of the file or where the
+     * rest cannot be read; or a negative errno. They are good until it returns. It may add reads,
+     * this one too.
      */
     void (*over)(struct batch_read *read, const char *bytes, ssize_t count);
     struct batch_read *next; /* the batch's */
@@ -31,9 +36,8 @@ struct batch {
     int64_t until_ns;
     struct batch_read *first, **end; /* not begun yet */
     struct batch_room *room;         /* for those under way; NULL: none is */
-    int fd;
-    bool is_shared; /* `fd` is the inode's description of fresh reads (backing.h) */
-    bool waits;     /* each is waited for */
+    int fresh_fd;                    /* the inode's (backing.h); -1: the handle's own serves */
+    bool waits;                      /* each is waited for */
     unsigned under_way;
 };
 
@@ -46,10 +50,16 @@ void batch_add(struct batch *batch, struct batch_read *read);
 /* Begins those for which nobody has to wait. */
 void batch_begin(struct batch *batch);
 
-/* Until all are over, or for those that it does not begin the time; of these no more is heard. */
+/* Of those that have not begun none does. */
+void batch_stop(struct batch *batch);
+
+/* Returns when all that begin are over; of one that does not, in time, no more is heard. */
 void batch_run(struct batch *batch);
 
-/* What batches have kept for the next one. NULL: out of memory. */
+/*
+ * What batches have kept for the next ones: a room for each that ran at the same time, of some
+ * hundred KiB. NULL: out of memory.
+ */
 struct batch_rooms;
 struct batch_rooms *batch_rooms_new(void);
 

@@ -13,6 +13,9 @@
 /* A VMM that takes over many disks locks them all before it reads the first one. */
 #define SERVED_MS 30000
 
+_Static_assert(PREFETCH_UNIT_BYTES <= BATCH_MOST_BYTES && QCOW2_HEAD_BYTES <= BATCH_MOST_BYTES,
+               "a unit is one read, and so is the head");
+
 struct metadata {
     struct prefetch prefetch;
     bool is_served;
@@ -85,7 +88,7 @@ static void part_over(struct batch_read *read, const char *bytes, ssize_t count)
         return;
     memcpy(one->bytes + one->done, bytes, (size_t)count);
     one->done += (size_t)count;
-    if ((size_t)count == read->size)
+    if ((size_t)count == read->size) /* else the file ends, or the VMM reads it itself */
         read_on(one);
 }
 

@@ -8,6 +8,8 @@
 /* A round trip costs more than the bytes between two extents that lie so near. */
 #define NEAR_BYTES ((uint64_t)32 * 1024)
 
+_Static_assert(DIGEST_MOST_BYTES <= BATCH_MOST_BYTES, "an extent is one read");
+
 static int compare_offsets(const void *left, const void *right)
 {
     const struct digest_extent *a = *(const struct digest_extent *const *)left;

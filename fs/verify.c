@@ -198,7 +198,7 @@ static int take_extents(struct inode *inode, struct verify *verify)
     return 0;
 }
 
-/* Length and times. */
+/* Its length and times: whether there is anything to be read back. */
 static int look_first(struct context *context, struct inode *inode, struct verify *verify)
 {
     struct trace_sight *sight = &verify->sight;
@@ -260,6 +260,8 @@ int verify_file(struct batch *batch, struct verify *verify)
     batch_begin(batch);
     if (error == 0 && is_first) /* while they are read */
         error = look_first(context, inode, verify);
+    if (error != 0 || verify->verdict == VERIFY_WRITTEN)
+        batch_stop(batch);
     batch_run(batch);
     if (error != 0 || verify->verdict == VERIFY_WRITTEN)
         return error;

@@ -34,9 +34,10 @@ struct verify {
 void verify_deinit(struct verify *verify);
 
 /*
- * Runs the batch, compares what it adds to it, until the batch's time. 0: it may go on. -EAGAIN:
- * stale so far; drop what is cached below and try again. -EIO, said in the log: known to be stale
- * when the time was up, or written by somebody else with fence=strict.
+ * Adds to the batch what the record has digests of, runs it, with whatever others have added, and
+ * compares. 0: it may go on. -EAGAIN: stale so far; drop what is cached below and try again. -EIO,
+ * said in the log: known to be stale when the batch's time was up, or written by somebody else with
+ * fence=strict.
  */
 int verify_file(struct batch *batch, struct verify *verify);
 

@@ -63,8 +63,10 @@ theme.scenario(OFF, name="a_direct_reader_finds_the_tables_there")(reads_after_t
 theme.scenario(OFF, name="a_cached_reader_finds_the_tables_there")(reads_after_the_lock("rw"))
 
 
-theme.scenario(OFF, name="so_he_does_without_aio",
-               stack=Stack(options=QUICK, aio_none=True))(reads_after_the_lock("rw+d"))
+@theme.scenario(OFF, stack=Stack(options=QUICK, aio_none=True))
+def so_he_does_without_aio(pair):
+    reads_after_the_lock("rw+d")(pair)
+    expect("no AIO: " in pair.b.above.log_text(), "not in the log")
 
 
 @theme.scenario(OFF)

@@ -92,8 +92,9 @@ def environment_there():
 
 
 def clock(counts_instructions):
-    """An emulator's time depends on how busy this computer is, and is spent where no processor would
-    spend it. Instructions are the same everywhere: a nanosecond each."""
+    """An emulator's time depends on how busy this computer is, and is spent where no processor
+    would spend it. Instructions are the same everywhere: a nanosecond each, of one processor, since
+    of two that take turns either one waits for the other."""
     if counts_instructions:
         return ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=on,align=off"]
     return ["-accel", "tcg,thread=multi"]
@@ -111,7 +112,8 @@ def boot_command(directory, shared, counts_instructions):
                                      "security_model=none", "multidevs=remap", *options])]
 
     return ["qemu-system-x86_64", *clock(counts_instructions), "-machine", "q35", "-cpu", "max",
-            "-smp", "1" if counts_instructions else str(os.cpu_count()), "-m", str(MEMORY_MIB), "-nodefaults", "-no-user-config",
+            "-smp", "1" if counts_instructions else str(os.cpu_count()), "-m", str(MEMORY_MIB),
+            "-nodefaults", "-no-user-config",
             "-display", "none", "-no-reboot", "-serial", "stdio",
             "-kernel", os.path.join(kernel, "vmlinuz"), "-initrd", archive,
             "-append", KERNEL_COMMAND_LINE,

@@ -49,7 +49,7 @@ Leaves matrix.tsv, matrix.svg and the logs of what is not right in build/nfs/CHO
 
   tests/nfs/run bare migfs growth
   tests/nfs/run 'migfs/*/qcow2-none/v4.1'
-  tests/nfs/run --repeat 10 '*/early-read-of-1-MiB/raw-none/v4.2'    # and compares the downtimes
+  tests/nfs/run --icount --repeat 10 '*/early-read-of-1-MiB/raw-none/v4.2'    # compares downtimes
 
 Exits with 0 when every cell is as it must be, 77 when one was skipped."""
 OUTPUT = os.path.join(machine.TOP_DIR, "build", "nfs")  # a directory in it for each choice
@@ -72,8 +72,8 @@ def options_parse():
                         help="cells side by side; default 2, and 1 where the choice names any: "
                              "only downtimes of cells that run alone compare")
     parser.add_argument("--icount", action="store_true",
-                        help="the machine's clock counts instructions, a nanosecond each: downtimes "
-                             "are not the emulator's then")
+                        help="the machine's clock counts instructions, a nanosecond each: "
+                             "downtimes are not the emulator's then")
     parser.add_argument("--list", action="store_true",
                         help="name stacks and cases, and say what runs when; with a choice: its "
                              "cells")

@@ -36,8 +36,10 @@ int __real_io_getevents(io_context_t aio, long least, long most, struct io_event
 
 static struct {
     bool has_none;    /* of it */
+    bool has_half;    /* begins what it does not end */
     bool interrupts;  /* the next wait */
     bool fails_reads; /* all */
+    int refused_fd;   /* or those by this one */
     long most_taken;  /* requests, ever */
     long taken;
     unsigned set_up;
@@ -64,13 +66,17 @@ int __wrap_io_getevents(io_context_t aio, long least, long most, struct io_event
 {
     int count;
 
-    if (kernel.interrupts) {
+    if (kernel.has_half)
+        return -EPERM;
+    if (kernel.interrupts && least > 0) {
         kernel.interrupts = false;
         return -EINTR;
     }
     count = __real_io_getevents(aio, least, most, events, timeout);
-    for (int i = 0; i < count && kernel.fails_reads; i++)
-        events[i].res = (unsigned long)-EACCES;
+    for (int i = 0; i < count; i++) {
+        if (kernel.fails_reads || events[i].obj->aio_fildes == kernel.refused_fd)
+            events[i].res = (unsigned long)-EACCES;
+    }
     return count;
 }
 
@@ -80,6 +86,7 @@ static struct context context;
 static struct inode inode;
 static struct handle handle;
 static char content[FILE_BYTES];
+static ssize_t expected_error; /* of each read */
 
 static int open_file(int flags)
 {
@@ -90,8 +97,6 @@ static int open_file(int flags)
 
     if (is_written) {
         opened = open(place, O_RDWR | O_CLOEXEC | flags);
-        if (opened < 0 && errno == EINVAL)
-            opened = open(place, O_RDWR | O_CLOEXEC); /* a file system without O_DIRECT */
     }
     if (fd >= 0) {
         close(fd);
@@ -105,7 +110,9 @@ static int set_up_with(int flags)
     for (size_t i = 0; i < FILE_BYTES; i++)
         content[i] = (char)(i * 7 + i / 4096);
     kernel.most_taken = LONG_MAX;
-    kernel.has_none = kernel.interrupts = kernel.fails_reads = false;
+    kernel.has_none = kernel.has_half = kernel.interrupts = kernel.fails_reads = false;
+    expected_error = 0;
+    kernel.refused_fd = -1;
     kernel.taken = 0;
     kernel.set_up = 0;
     inode = (struct inode){.direct_fd = -1};
@@ -155,7 +162,10 @@ static void over(struct batch_read *read, const char *bytes, ssize_t count)
     struct wanted *one = (struct wanted *)read;
     const size_t left = read->offset < FILE_BYTES ? FILE_BYTES - read->offset : 0;
 
-    assert_int_equal(count, read->size < left ? read->size : left);
+    if (expected_error != 0)
+        assert_int_equal(count, expected_error);
+    else
+        assert_int_equal(count, read->size < left ? read->size : left);
     if (count > 0)
         assert_memory_equal(bytes, content + read->offset, (size_t)count);
     one->over++;
@@ -253,12 +263,48 @@ static void what_the_kernel_does_not_take_is_read_as_well(void **state)
     }
 }
 
-static void a_read_that_fails_is_read_once_more(void **state)
+static void what_the_kernel_would_not_end_is_not_begun(void **state)
+{
+    (void)state;
+    kernel.has_half = true;
+    read_many(FOREVER);
+    assert_all_over(1);
+    assert_int_equal(kernel.taken, 0);
+}
+
+static void an_error_is_told(void **state)
 {
     (void)state;
     kernel.fails_reads = true;
+    expected_error = -EACCES;
     read_many(FOREVER);
     assert_all_over(1);
+}
+
+/* By a new one, whose reads the kernel does not fail. */
+static void what_the_handles_descriptor_is_refused_another_reads(void **state)
+{
+    (void)state;
+    kernel.refused_fd = handle.fd;
+    read_many(FOREVER);
+    assert_all_over(1);
+    assert_int_not_equal(inode.direct_fd, -1);
+    assert_int_equal(inode.direct_readers, 0);
+}
+
+static void what_is_stopped_is_not_begun(void **state)
+{
+    struct batch batch;
+
+    (void)state;
+    batch_init(&batch, &context, &handle, FOREVER);
+    want(&batch, 0, 0, 100);
+    batch_begin(&batch);
+    want(&batch, 1, 0, 100);
+    batch_stop(&batch);
+    batch_run(&batch);
+    assert_int_equal(wanted[0].over, 1);
+    assert_int_equal(wanted[1].over, 0);
 }
 
 static void a_signal_does_no_harm(void **state)
@@ -305,7 +351,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(without_aio_they_are_read_as_well, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_the_kernel_does_not_take_is_read_as_well, set_up,
                                         tear_down),
-        cmocka_unit_test_setup_teardown(a_read_that_fails_is_read_once_more, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_the_kernel_would_not_end_is_not_begun, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(an_error_is_told, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_the_handles_descriptor_is_refused_another_reads,
+                                        set_up_direct, tear_down),
+        cmocka_unit_test_setup_teardown(what_is_stopped_is_not_begun, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_signal_does_no_harm, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_aio_needs_is_made_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_handle_past_the_cache_needs_no_other_descriptor,
