@@ -69,42 +69,41 @@ static void note_error(struct metadata_reading *reading, int error)
 /* The next unit of it, if any is left. */
 static void read_on(struct metadata_part_read *one)
 {
-    const size_t left = one->part->wanted_bytes - one->done;
+    const struct prefetch_part *part = one->part;
+    const size_t left = part->wanted_bytes - part->size;
 
     if (left == 0)
         return;
-    one->read.offset = one->part->offset + one->done;
+    one->read.offset = part->offset + part->size;
     one->read.size = left < PREFETCH_UNIT_BYTES ? left : PREFETCH_UNIT_BYTES;
     batch_add(one->reading->batch, &one->read);
 }
 
+/* What is not served yet nobody else looks at but for its place. */
 static void part_over(struct batch_read *read, const char *bytes, ssize_t count)
 {
     struct metadata_part_read *one = (struct metadata_part_read *)read;
+    struct prefetch_part *part = one->part;
 
     if (count < 0)
         note_error(one->reading, (int)count);
     if (count <= 0)
         return;
-    memcpy(one->bytes + one->done, bytes, (size_t)count);
-    one->done += (size_t)count;
+    memcpy(part->bytes + part->size, bytes, (size_t)count);
+    part->size += (size_t)count;
     if ((size_t)count == read->size) /* else the file ends, or the VMM reads it itself */
         read_on(one);
 }
 
-static void read_part(struct metadata_reading *reading, struct prefetch_part *part)
+static void read_part(struct metadata_reading *reading, struct metadata_part_read *one,
+                      struct prefetch_part *part)
 {
-    struct metadata_part_read *one = &reading->parts[reading->part_count];
-
-    *one = (struct metadata_part_read){.read.over = part_over,
-                                       .reading = reading,
-                                       .part = part,
-                                       .bytes = malloc(part->wanted_bytes)};
-    if (!one->bytes) {
+    part->bytes = malloc(part->wanted_bytes);
+    if (!part->bytes) {
         note_error(reading, -ENOMEM);
         return;
     }
-    reading->part_count++;
+    *one = (struct metadata_part_read){.read.over = part_over, .reading = reading, .part = part};
     read_on(one);
 }
 
@@ -141,7 +140,7 @@ static void head_over(struct batch_read *read, const char *bytes, ssize_t count)
         return;
     }
     for (size_t i = 0; i < metadata->prefetch.count; i++)
-        read_part(reading, &metadata->prefetch.parts[i]);
+        read_part(reading, &reading->parts[i], &metadata->prefetch.parts[i]);
 }
 
 void metadata_read_begin(struct metadata_reading *reading, struct batch *batch)
@@ -158,27 +157,12 @@ void metadata_read_begin(struct metadata_reading *reading, struct batch *batch)
     batch_add(batch, &reading->head);
 }
 
-/* As much of each as there was time for. */
-static void keep_part(struct inode *inode, const struct metadata_part_read *one)
-{
-    if (one->done == 0) {
-        free(one->bytes);
-        return;
-    }
-    pthread_mutex_lock(&inode->mutex);
-    one->part->bytes = one->bytes;
-    one->part->size = one->done;
-    pthread_mutex_unlock(&inode->mutex);
-}
-
 void metadata_read_end(struct metadata_reading *reading, bool is_good)
 {
     if (!reading->batch)
         return;
 
     struct inode *inode = reading->batch->handle->inode;
-    for (size_t i = 0; i < reading->part_count; i++)
-        keep_part(inode, &reading->parts[i]);
     if (reading->error != 0)
         say_unread(reading->batch->context, inode, reading->error);
     if (!is_good)

@@ -19,8 +19,6 @@ struct metadata_part_read {
     struct batch_read read; /* first */
     struct metadata_reading *reading;
     struct prefetch_part *part;
-    uint8_t *bytes;
-    size_t done;
 };
 
 /* The caller's, from metadata_read_begin to metadata_read_end; the batch has run in between. */
@@ -28,7 +26,6 @@ struct metadata_reading {
     struct batch_read head; /* first */
     struct batch *batch;    /* NULL: nothing is read */
     struct metadata_part_read parts[PREFETCH_MOST_PARTS];
-    size_t part_count;
     int error; /* of the first read that failed */
 };
 
