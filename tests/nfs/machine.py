@@ -91,13 +91,13 @@ def environment_there():
             **{name: os.environ[name] for name in PASSED_ON if name in os.environ}}
 
 
-def clock(counts_instructions):
+def processors(counts_instructions):
     """An emulator's time depends on how busy this computer is, and is spent where no processor
     would spend it. Instructions are the same everywhere: a nanosecond each, of one processor, since
     of two that take turns either one waits for the other."""
     if counts_instructions:
-        return ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=on,align=off"]
-    return ["-accel", "tcg,thread=multi"]
+        return ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=on,align=off", "-smp", "1"]
+    return ["-accel", "tcg,thread=multi", "-smp", str(os.cpu_count())]
 
 
 def boot_command(directory, shared, counts_instructions):
@@ -111,9 +111,8 @@ def boot_command(directory, shared, counts_instructions):
         return ["-virtfs", ",".join(["local", f"mount_tag={tag}", f"path={path}",
                                      "security_model=none", "multidevs=remap", *options])]
 
-    return ["qemu-system-x86_64", *clock(counts_instructions), "-machine", "q35", "-cpu", "max",
-            "-smp", "1" if counts_instructions else str(os.cpu_count()), "-m", str(MEMORY_MIB),
-            "-nodefaults", "-no-user-config",
+    return ["qemu-system-x86_64", *processors(counts_instructions), "-machine", "q35",
+            "-cpu", "max", "-m", str(MEMORY_MIB), "-nodefaults", "-no-user-config",
             "-display", "none", "-no-reboot", "-serial", "stdio",
             "-kernel", os.path.join(kernel, "vmlinuz"), "-initrd", archive,
             "-append", KERNEL_COMMAND_LINE,
