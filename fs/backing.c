@@ -179,7 +179,7 @@ void backing_fresh_end(struct inode *inode)
         close(unused);
 }
 
-void backing_end_fresh(struct inode *inode)
+void backing_close_fresh(struct inode *inode)
 {
     int unused;
 
@@ -209,19 +209,33 @@ static ssize_t read_dropped(const struct handle *handle, char *buffer, size_t si
     return count >= 0 ? count : -errno;
 }
 
-/* Whole blocks around the range, as O_DIRECT wants; the part asked for is handed out. */
-static ssize_t read_direct(int fd, char *buffer, size_t size, off_t offset, const char **bytes)
+struct backing_blocks backing_blocks_around(off_t offset, size_t size)
 {
     const size_t before = (size_t)offset % BACKING_ALIGNMENT;
-    const size_t wide = (before + size + BACKING_ALIGNMENT - 1) & ~(BACKING_ALIGNMENT - 1);
-    const ssize_t count = pread(fd, buffer, wide, offset - (off_t)before);
 
+    return (struct backing_blocks){
+        .start = offset - (off_t)before,
+        .before = before,
+        .size = (before + size + BACKING_ALIGNMENT - 1) & ~(BACKING_ALIGNMENT - 1),
+    };
+}
+
+ssize_t backing_blocks_part(const struct backing_blocks *blocks, ssize_t count, size_t size)
+{
     if (count < 0)
-        return -errno;
-    if ((size_t)count <= before)
+        return count;
+    if ((size_t)count <= blocks->before)
         return 0;
-    *bytes = buffer + before;
-    return (size_t)count - before < size ? count - (ssize_t)before : (ssize_t)size;
+    return (size_t)count - blocks->before < size ? count - (ssize_t)blocks->before : (ssize_t)size;
+}
+
+static ssize_t read_direct(int fd, char *buffer, size_t size, off_t offset, const char **bytes)
+{
+    const struct backing_blocks blocks = backing_blocks_around(offset, size);
+    const ssize_t count = pread(fd, buffer, blocks.size, blocks.start);
+
+    *bytes = buffer + blocks.before;
+    return backing_blocks_part(&blocks, count >= 0 ? count : -errno, size);
 }
 
 ssize_t backing_read_fresh(struct handle *handle, size_t size, off_t offset, const char **bytes)

@@ -32,6 +32,17 @@ int backing_ready(struct handle *handle);
 #define BACKING_ALIGNMENT ((size_t)4096)
 char *backing_buffer(void);
 
+/* Whole blocks around some bytes, as O_DIRECT wants them: where those begin, and how long they are.
+ */
+struct backing_blocks {
+    off_t start;
+    size_t before, size; /* of which `before` lie before the bytes */
+};
+struct backing_blocks backing_blocks_around(off_t offset, size_t size);
+
+/* Of a read of the blocks that gave `count`, how many of the `size` bytes are there; its error. */
+ssize_t backing_blocks_part(const struct backing_blocks *blocks, ssize_t count, size_t size);
+
 /*
  * Reads what the server has now. *bytes points into the thread's buffer. Returns how many there
  * are, 0 at the end of the file, or a negative errno.
@@ -46,7 +57,7 @@ int backing_fresh_begin(struct handle *handle);
 void backing_fresh_end(struct inode *inode);
 
 /* The description of fresh reads is no longer needed: closed now, or by its last reader. */
-void backing_end_fresh(struct inode *inode);
+void backing_close_fresh(struct inode *inode);
 
 /* What a drop found and left. */
 struct backing_drop {

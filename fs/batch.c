@@ -22,12 +22,13 @@
 struct slot {
     struct iocb request; /* first */
     struct batch_read *read;
+    struct backing_blocks blocks;
     bool by_handle; /* through the handle's own description */
     char *buffer;
     struct slot *next; /* of those that are free */
 };
 
-/* It takes milliseconds to end an AIO context (RCU): they are kept. */
+/* To end an AIO context waits for RCU (linux/fs/aio.c, kill_ioctx): they are kept. */
 struct batch_room {
     io_context_t aio;
     char *buffers;
@@ -200,17 +201,11 @@ static bool reads_direct(const struct handle *handle)
 }
 
 /* From now on by the inode's description; what is under way by the handle's goes on. */
-static int open_fresh(struct batch *batch)
+static bool open_fresh(struct batch *batch)
 {
-    int fd;
-
-    if (batch->fresh_fd >= 0)
-        return 0;
-    fd = backing_fresh_begin(batch->handle);
-    if (fd < 0)
-        return fd;
-    batch->fresh_fd = fd;
-    return 0;
+    if (batch->fresh_fd < 0)
+        batch->fresh_fd = backing_fresh_begin(batch->handle); /* its error is met by each read */
+    return batch->fresh_fd >= 0;
 }
 
 static void close_fresh(struct batch *batch)
@@ -225,7 +220,7 @@ static bool open_room(struct batch *batch)
 {
     if (batch->room)
         return true;
-    if (!reads_direct(batch->handle) && open_fresh(batch) != 0)
+    if (!reads_direct(batch->handle) && !open_fresh(batch))
         return false;
     batch->room = room_take(batch->context->batch_rooms);
     return batch->room != NULL;
@@ -242,14 +237,13 @@ static void close_room(struct batch *batch)
 static struct iocb *prepare(struct batch *batch, struct batch_read *read)
 {
     struct slot *slot = batch->room->free;
-    const size_t before = read->offset % BACKING_ALIGNMENT;
-    const size_t wide = (before + read->size + BACKING_ALIGNMENT - 1) & ~(BACKING_ALIGNMENT - 1);
 
     batch->room->free = slot->next;
     slot->read = read;
+    slot->blocks = backing_blocks_around((off_t)read->offset, read->size);
     slot->by_handle = batch->fresh_fd < 0;
     io_prep_pread(&slot->request, slot->by_handle ? batch->handle->fd : batch->fresh_fd,
-                  slot->buffer, wide, (long long)(read->offset - before));
+                  slot->buffer, slot->blocks.size, slot->blocks.start);
     return &slot->request;
 }
 
@@ -295,23 +289,20 @@ static void read_now(struct batch *batch, struct batch_read *read)
 /* The handle's description may be refused by now what a new one is not. */
 static bool is_read_again(struct batch *batch, struct slot *slot)
 {
-    if (!slot->by_handle || open_fresh(batch) != 0)
+    if (!slot->by_handle || !open_fresh(batch))
         return false;
     batch_add(batch, slot->read);
     return true;
 }
 
-/* `result`: bytes from the beginning of the first whole block on, or a negative errno. */
-static void read_over(struct batch *batch, struct slot *slot, long result)
+/* `result`: bytes of the blocks, or a negative errno. */
+static void read_over(struct batch *batch, struct slot *slot, ssize_t result)
 {
     struct batch_read *read = slot->read;
-    const long before = (long)(read->offset % BACKING_ALIGNMENT);
-    long count = result > before ? result - before : 0;
 
-    if ((size_t)count > read->size)
-        count = (long)read->size;
     if (result >= 0 || !is_read_again(batch, slot))
-        read->over(read, slot->buffer + before, result < 0 ? result : count);
+        read->over(read, slot->buffer + slot->blocks.before,
+                   backing_blocks_part(&slot->blocks, result, read->size));
     leave_slot(batch, slot);
 }
 
@@ -324,7 +315,7 @@ static void collect(struct batch *batch)
         abort(); /* the context is ours, and was asked before: nothing else is left */
     for (int i = 0; i < count; i++) {
         batch->under_way--;
-        read_over(batch, (struct slot *)events[i].obj, (long)events[i].res);
+        read_over(batch, (struct slot *)events[i].obj, (ssize_t)events[i].res);
     }
 }
 

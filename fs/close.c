@@ -38,7 +38,7 @@ static void last_close(struct context *context, struct inode *inode)
     lock_last_close(context, inode);
     record_file_close(inode);
     record_collect(context);
-    backing_end_fresh(inode);
+    backing_close_fresh(inode);
     metadata_drop(inode);
     passthrough_last_close(context, inode);
     pthread_mutex_lock(&inode->mutex);

@@ -299,7 +299,7 @@ static enum verdict confirm(struct context *context, struct handle *handle)
     const enum verdict verdict = is_known ? LOCKS_LOST : judge(handle, fd);
     if (verdict == LOCKS_LOST)
         fence(context, inode);
-    backing_end_fresh(inode);
+    backing_close_fresh(inode);
     if (verdict == LOCKS_THERE) {
         pthread_mutex_lock(&inode->mutex);
         inode->guard_seen_ns = asked_ns;

@@ -161,7 +161,7 @@ static void finish(struct context *context, struct transition *transition, int e
     else
         pool_reply(context->pool, &transition->job, error);
     if (error == 0 && transition->begun && transition->handoff.plan.kind == HANDOFF_ACQUIRE) {
-        backing_end_fresh(inode); /* a close is a round trip */
+        backing_close_fresh(inode); /* a close is a round trip */
         refresh_guard_record(context, inode);
     }
     if (error == 0 && transition->begun && transition->handoff.plan.kind == HANDOFF_DEMOTE)

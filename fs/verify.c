@@ -379,6 +379,6 @@ void verify_owned(struct context *context, struct handle *handle)
         count = digest_ring_copy_all(&inode->digests, extents);
     pthread_mutex_unlock(&inode->mutex);
     look_at_extents(context, handle, extents, count < LOOK_EXTENTS ? count : LOOK_EXTENTS);
-    backing_end_fresh(inode);
+    backing_close_fresh(inode);
     free(extents);
 }

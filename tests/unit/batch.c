@@ -88,6 +88,7 @@ static struct handle handle;
 static char content[FILE_BYTES];
 static ssize_t expected_error; /* of each read */
 
+/* In the build's directory: a file system in memory may not have O_DIRECT. */
 static int open_file(int flags)
 {
     char place[] = "batch.XXXXXX";
@@ -95,9 +96,8 @@ static int open_file(int flags)
     const bool is_written = fd >= 0 && write(fd, content, FILE_BYTES) == (ssize_t)FILE_BYTES;
     int opened = -1;
 
-    if (is_written) {
+    if (is_written)
         opened = open(place, O_RDWR | O_CLOEXEC | flags);
-    }
     if (fd >= 0) {
         close(fd);
         unlink(place);
